@@ -1,0 +1,107 @@
+//! The public event catalogue: what happened, in the order it happened, once per id.
+//!
+//! Events are written in the transaction of the transition that caused them (transactional outbox), with
+//! a gap-free number per call. Consumers get each at least once and drop repeats by [`EventId`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::Presence;
+use crate::call::{EndReason, OfferOutcome, Party};
+use crate::id::{AgentId, CallId, CustomerId, EventId, OfferId, QueueId};
+use crate::time::Timestamp;
+
+/// An event with its identity and place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventEnvelope {
+    /// Identity; repeats carry the same.
+    pub id: EventId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The call it belongs to and its number there, from 1 without gaps.
+    pub call: Option<CallPosition>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// Place of an event in its call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallPosition {
+    /// The call.
+    pub id: CallId,
+    /// Number of the event in the call.
+    pub seq: u64,
+}
+
+/// What happened. No personal data: consumers look that up with their own rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A customer entered a queue.
+    #[serde(rename = "call.queued")]
+    CallQueued {
+        /// Which queue.
+        queue: QueueId,
+        /// Who.
+        customer: CustomerId,
+    },
+    /// A call began to ring at an agent.
+    #[serde(rename = "call.offered")]
+    CallOffered {
+        /// The offer.
+        offer: OfferId,
+        /// To whom.
+        agent: AgentId,
+    },
+    /// An offer ended.
+    #[serde(rename = "offer.closed")]
+    OfferClosed {
+        /// The offer.
+        offer: OfferId,
+        /// To whom.
+        agent: AgentId,
+        /// How.
+        #[serde(flatten)]
+        outcome: OfferOutcome,
+    },
+    /// Both sides' media is up: the talk begins.
+    #[serde(rename = "call.started")]
+    CallStarted {
+        /// Who answered.
+        agent: AgentId,
+    },
+    /// A side's connection was lost; its place is kept.
+    #[serde(rename = "call.link_lost")]
+    LinkLost {
+        /// Whose.
+        #[serde(flatten)]
+        party: Party,
+    },
+    /// A side is back.
+    #[serde(rename = "call.link_restored")]
+    LinkRestored {
+        /// Whose.
+        #[serde(flatten)]
+        party: Party,
+    },
+    /// The call went back to its place in the queue.
+    #[serde(rename = "call.requeued")]
+    CallRequeued {
+        /// Which queue.
+        queue: QueueId,
+    },
+    /// The call is over.
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        /// Why.
+        reason: EndReason,
+    },
+    /// An agent's presence changed.
+    #[serde(rename = "agent.presence")]
+    AgentPresence {
+        /// Who.
+        agent: AgentId,
+        /// The new presence.
+        presence: Presence,
+    },
+}
