@@ -1,1 +1,3 @@
-//! Under construction.
+//! Signaling of calls: the `callkit.v1` protocol and how it is carried.
+
+pub mod message;

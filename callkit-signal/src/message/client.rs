@@ -1,0 +1,158 @@
+//! What a page sends.
+
+use callkit_core::id::{CallId, OfferId, QueueId, SessionId};
+use callkit_core::redact::Secret;
+use serde::{Deserialize, Serialize};
+
+use super::view::MediaState;
+
+/// A frame from the client.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ClientMessage {
+    /// Opens a session. The first frame, unless it is `resume`.
+    Auth {
+        /// A ticket or token issued by the HTTP API.
+        token: Secret<String>,
+        /// What the client is.
+        #[serde(default)]
+        client: ClientInfo,
+    },
+    /// Continues a session after its connection was lost.
+    Resume {
+        /// The session.
+        session: SessionId,
+        /// The secret given in `welcome`.
+        resume_token: Secret<String>,
+        /// The last event that arrived.
+        last_seq: u64,
+    },
+    /// Shows that the client is alive and what it has got.
+    Ping {
+        /// The last event that arrived; earlier ones are not kept any longer.
+        last_seq: u64,
+    },
+    /// Confirms events between pings.
+    Ack {
+        /// The last event that arrived.
+        last_seq: u64,
+    },
+    /// Asks for something; answered by `ok` or `error` with the same number.
+    #[serde(untagged)]
+    Request(RequestFrame),
+}
+
+/// A request with the number that its answer carries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RequestFrame {
+    /// Chosen by the client, unique in its session.
+    pub id: u64,
+    /// What is asked.
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+/// What the client is; for statistics and support, never for decisions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientInfo {
+    /// Name of the client library.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+#[non_exhaustive]
+pub enum Request {
+    /// Customer: enter the queue.
+    #[serde(rename = "call.start")]
+    CallStart {
+        /// Which queue.
+        queue: QueueId,
+    },
+    /// Either side: end the call; the customer while waiting: leave the queue.
+    #[serde(rename = "call.hangup")]
+    CallHangup {
+        /// Which call.
+        call: CallId,
+    },
+    /// Agent: take the offered call.
+    #[serde(rename = "offer.accept")]
+    OfferAccept {
+        /// Which offer.
+        offer: OfferId,
+    },
+    /// Agent: leave the offered call to somebody else.
+    #[serde(rename = "offer.decline")]
+    OfferDecline {
+        /// Which offer.
+        offer: OfferId,
+    },
+    /// Agent: say whether one is there.
+    #[serde(rename = "presence.set")]
+    PresenceSet {
+        /// The choice.
+        #[serde(flatten)]
+        presence: PresenceChoice,
+    },
+    /// Either side: bring media up, or up again after a failure, with a fresh offer.
+    #[serde(rename = "media.offer")]
+    MediaOffer {
+        /// Which call.
+        call: CallId,
+        /// The SDP offer, in the layout of docs/protocol.md.
+        sdp: String,
+    },
+    /// Either side: tell the others what is switched on.
+    #[serde(rename = "media.state")]
+    MediaStateSet {
+        /// Which call.
+        call: CallId,
+        /// What is on.
+        #[serde(flatten)]
+        media: MediaState,
+    },
+    /// Either side: write a line of chat.
+    #[serde(rename = "chat.send")]
+    ChatSend {
+        /// Which call.
+        call: CallId,
+        /// The author's key: sent again after a lost connection, the line is kept once.
+        client_id: String,
+        /// 1 to 4000 characters.
+        text: String,
+    },
+}
+
+/// The presences that a person can choose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "presence", rename_all = "snake_case")]
+pub enum PresenceChoice {
+    /// Ready for calls.
+    Available,
+    /// At work, not for calls.
+    Away {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Not at work.
+    Offline,
+}
+
+impl PresenceChoice {
+    /// The same as the agent record has it.
+    #[must_use]
+    pub fn to_presence(&self) -> callkit_core::agent::Presence {
+        use callkit_core::agent::Presence;
+        match self {
+            Self::Available => Presence::Available,
+            Self::Away { reason } => Presence::Away { reason: reason.clone() },
+            Self::Offline => Presence::Offline,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The wire messages of `callkit.v1`: one catalogue, serialised as JSON text frames.
+//!
+//! ```text
+//! server: hello                       first frame after the upgrade
+//! client: auth | resume               within 5 s, nothing else before it
+//! server: welcome | resumed | refused
+//! client: request {id, ..}    ->  server: ok {re} | error {re}
+//! server: event {seq, ..}             numbered without gaps; the client acknowledges in ping / ack
+//! client: ping {last_seq}     ->  server: pong
+//! ```
+//!
+//! Evolution is additive: a client ignores fields and event types that it does not know; the server
+//! answers an unknown request type with `error{code: "unknown_type"}`, it does not close.
+
+mod client;
+mod server;
+mod view;
+
+pub use client::{ClientInfo, ClientMessage, PresenceChoice, Request, RequestFrame};
+pub use server::{ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ServerMessage, Snapshot};
+pub use view::{
+    AgentView, CallView, ChatView, HistoryEntry, LinkView, MediaState, OfferView, ParticipantView, Phase,
+    QualityLevel, QualityView, QueueView, Role, You,
+};
+
+/// The WebSocket subprotocol.
+pub const SUBPROTOCOL: &str = "callkit.v1";
+/// Longest frame in either direction, in bytes.
+pub const MAX_FRAME: usize = 64 * 1024;

@@ -1,0 +1,248 @@
+//! What the server sends.
+
+use callkit_core::id::{CallId, OfferId, SessionId};
+use serde::{Deserialize, Serialize};
+
+use super::view::{AgentView, CallView, ChatView, OfferView, QualityView, QueueView, You};
+
+/// A frame from the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServerMessage {
+    /// The first frame of a connection.
+    Hello {
+        /// Always `callkit.v1`.
+        protocol: String,
+        /// Changes with each start of the server.
+        instance: String,
+        /// What the client has to keep to.
+        limits: Limits,
+    },
+    /// The session is open.
+    Welcome {
+        /// The session.
+        session: SessionId,
+        /// The secret that resumes it; valid for this session only.
+        resume_token: String,
+        /// The number of the last event; the snapshot contains its effect.
+        seq: u64,
+        /// Everything the client has to know now.
+        snapshot: Snapshot,
+    },
+    /// The session goes on; the events after `last_seq` follow.
+    Resumed {
+        /// The session.
+        session: SessionId,
+        /// The number of the newest event.
+        seq: u64,
+    },
+    /// `auth` or `resume` was not accepted. The connection closes after `auth`; after `resume` the client
+    /// may send `auth` on the same connection.
+    Refused {
+        /// Why.
+        code: Refusal,
+        /// For developers, in English.
+        message: String,
+    },
+    /// Answer to `ping`.
+    Pong {
+        /// The number of the newest event.
+        seq: u64,
+    },
+    /// The request was carried out.
+    Ok {
+        /// Its number.
+        re: u64,
+        /// What it gave.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// The request was not carried out.
+    Error {
+        /// Its number; absent if the frame had none that could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        re: Option<u64>,
+        /// Why.
+        #[serde(flatten)]
+        error: ErrorBody,
+    },
+    /// Something happened.
+    Event(EventFrame),
+    /// The server closes this connection, with the reason.
+    Closing {
+        /// Why.
+        code: Refusal,
+    },
+}
+
+/// An event and its number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventFrame {
+    /// Number in the session, from 1, without gaps.
+    pub seq: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What a client has to keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Longest frame, bytes.
+    pub max_frame: u32,
+    /// The client pings at least this often, milliseconds.
+    pub ping_interval_ms: u32,
+    /// Either side is taken for dead after this silence, milliseconds.
+    pub silence_timeout_ms: u32,
+    /// A session can be resumed this long after its connection was lost, milliseconds.
+    pub resume_window_ms: u32,
+}
+
+/// Why a connection is refused or closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The token is not valid.
+    InvalidToken,
+    /// The token was valid once: get a new one.
+    ExpiredToken,
+    /// The session cannot be resumed: open a new one with `auth`.
+    SessionUnknown,
+    /// Events the client misses are no longer kept: open a new session with `auth`.
+    TooFarBehind,
+    /// The first frame was not `auth` or `resume`, or did not come in time.
+    AuthRequired,
+    /// A newer connection of the same person took over.
+    Replaced,
+    /// A frame was too large.
+    TooLarge,
+    /// Too many frames in too short a time.
+    RateLimited,
+    /// The client does not read.
+    SlowConsumer,
+    /// Nothing came for too long.
+    Silent,
+    /// A frame that is not a message of this protocol.
+    Malformed,
+    /// The server is stopping.
+    ServerStopping,
+    /// The server is full or its sign-in is unavailable.
+    Unavailable,
+}
+
+/// What a request gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing more to say; the change follows as an event.
+    Done,
+    /// `call.start`: the call, new or already open.
+    Call {
+        /// The call as the customer may see it.
+        call: CallView,
+    },
+    /// `media.offer`.
+    Media {
+        /// The SDP answer.
+        sdp: String,
+    },
+    /// `chat.send`: the line as it was kept.
+    Chat {
+        /// The line.
+        message: ChatView,
+    },
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// Stable code for programs; the list is in docs/protocol.md.
+    pub code: String,
+    /// For developers, in English; no personal data.
+    pub message: String,
+    /// Whether the same request may succeed later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retryable: bool,
+}
+
+/// All that a client has to know when its session opens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Who the client is.
+    pub you: You,
+    /// Staff: one's own state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentView>,
+    /// Staff: the offer that rings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<OfferView>,
+    /// The open call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallView>,
+    /// The chat of the open call.
+    #[serde(default)]
+    pub chat: Vec<ChatView>,
+    /// Staff: the queues one serves.
+    #[serde(default)]
+    pub queues: Vec<QueueView>,
+}
+
+/// What can happen. Each event carries the whole new state of its subject, so a client that knows the
+/// latest one knows all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+#[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "events are made, serialised and dropped; boxing gains nothing")]
+pub enum Event {
+    /// The call of the client changed: phase, place, participants, links, media.
+    #[serde(rename = "call")]
+    Call {
+        /// The call.
+        call: CallView,
+    },
+    /// Staff: a call rings.
+    #[serde(rename = "offer.new")]
+    OfferNew {
+        /// The offer.
+        offer: OfferView,
+    },
+    /// Staff: it rings no longer.
+    #[serde(rename = "offer.closed")]
+    OfferClosed {
+        /// Which offer.
+        offer: OfferId,
+        /// `accepted`, `declined`, `missed` or `canceled`.
+        outcome: String,
+        /// Why, when canceled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+    },
+    /// Staff: one's own presence, activity or link changed.
+    #[serde(rename = "agent")]
+    Agent {
+        /// The new state.
+        agent: AgentView,
+    },
+    /// Staff: a queue changed.
+    #[serde(rename = "queue")]
+    Queue {
+        /// The new state.
+        queue: QueueView,
+    },
+    /// A line of chat, one's own included.
+    #[serde(rename = "chat")]
+    Chat {
+        /// The line.
+        message: ChatView,
+    },
+    /// Measured quality of the call's connections, every few seconds.
+    #[serde(rename = "quality")]
+    Quality {
+        /// Which call.
+        call: CallId,
+        /// Each measured participant.
+        participants: Vec<QualityView>,
+    },
+}
