@@ -120,10 +120,16 @@ pub struct Offer {
 pub struct Explanation {
     /// The policy that decided.
     pub policy: String,
-    /// All agents considered, in order of preference, the chosen one first.
+    /// The agents considered, in order of preference, the chosen one first; a long list is cut.
     pub candidates: Vec<Candidate>,
-    /// Agents of the queue that could not get the call, with the reason.
+    /// How many further candidates were cut off.
+    #[serde(default)]
+    pub more_candidates: u32,
+    /// Agents of the queue that could not get the call, with the reason; a long list is cut.
     pub excluded: Vec<Exclusion>,
+    /// How many further exclusions were cut off.
+    #[serde(default)]
+    pub more_excluded: u32,
 }
 
 /// An agent who could have got the call.
