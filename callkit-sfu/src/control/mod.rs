@@ -1,0 +1,1 @@
+//! The port that the server uses.

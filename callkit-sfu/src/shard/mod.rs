@@ -1,0 +1,1 @@
+//! Rooms and their participants on one thread.
