@@ -1,14 +1,16 @@
 //! What a page sends.
 
 use callkit_core::id::{CallId, OfferId, QueueId, SessionId};
-use callkit_core::redact::Secret;
+use callkit_core::chat::MAX_CHAT_CHARS;
+use callkit_core::redact::{Private, Secret};
 use serde::{Deserialize, Serialize};
 
+use super::codes;
+use super::server::ErrorBody;
 use super::view::MediaState;
 
-/// A frame from the client.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+/// A frame from the client. Read and written by [`codec`](crate::codec).
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ClientMessage {
     /// Opens a session. The first frame, unless it is `resume`.
@@ -16,7 +18,6 @@ pub enum ClientMessage {
         /// A ticket or token issued by the HTTP API.
         token: Secret<String>,
         /// What the client is.
-        #[serde(default)]
         client: ClientInfo,
     },
     /// Continues a session after its connection was lost.
@@ -39,14 +40,14 @@ pub enum ClientMessage {
         last_seq: u64,
     },
     /// Asks for something; answered by `ok` or `error` with the same number.
-    #[serde(untagged)]
     Request(RequestFrame),
 }
 
 /// A request with the number that its answer carries.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RequestFrame {
-    /// Chosen by the client, unique in its session.
+    /// Chosen by the client, unique in its session and growing, at most 2^53 - 1. Sent again after a lost
+    /// connection, the request is carried out once.
     pub id: u64,
     /// What is asked.
     #[serde(flatten)]
@@ -124,8 +125,57 @@ pub enum Request {
         /// The author's key: sent again after a lost connection, the line is kept once.
         client_id: String,
         /// 1 to 4000 characters.
-        text: String,
+        text: Private<String>,
     },
+}
+
+/// Longest `client_id` of a line of chat, in bytes.
+pub const MAX_CLIENT_ID: usize = 64;
+/// Longest reason for being away, in Unicode scalar values.
+pub const MAX_AWAY_REASON: usize = 100;
+
+impl Request {
+    /// The `type` of every request.
+    pub const TYPES: [&str; 8] = [
+        "call.start",
+        "call.hangup",
+        "offer.accept",
+        "offer.decline",
+        "presence.set",
+        "media.offer",
+        "media.state",
+        "chat.send",
+    ];
+
+    /// Checks the limits that the types do not carry.
+    ///
+    /// # Errors
+    /// The answer to the request if it breaks one.
+    pub fn check(&self) -> Result<(), ErrorBody> {
+        match self {
+            Self::ChatSend { client_id, text, .. } => {
+                if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID {
+                    return Err(ErrorBody::new(codes::CHAT_INVALID, "client_id must have 1 to 64 bytes"));
+                }
+                if text.expose().is_empty() || text.expose().chars().count() > MAX_CHAT_CHARS {
+                    return Err(ErrorBody::new(codes::CHAT_INVALID, "text must have 1 to 4000 characters"));
+                }
+                Ok(())
+            }
+            Self::PresenceSet { presence: PresenceChoice::Away { reason: Some(reason) } }
+                if reason.chars().count() > MAX_AWAY_REASON =>
+            {
+                Err(ErrorBody::new(codes::MALFORMED, "reason must have at most 100 characters"))
+            }
+            Self::CallStart { .. }
+            | Self::CallHangup { .. }
+            | Self::OfferAccept { .. }
+            | Self::OfferDecline { .. }
+            | Self::PresenceSet { .. }
+            | Self::MediaOffer { .. }
+            | Self::MediaStateSet { .. } => Ok(()),
+        }
+    }
 }
 
 /// The presences that a person can choose.

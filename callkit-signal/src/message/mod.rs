@@ -13,10 +13,13 @@
 //! answers an unknown request type with `error{code: "unknown_type"}`, it does not close.
 
 mod client;
+pub mod codes;
 mod server;
 mod view;
 
-pub use client::{ClientInfo, ClientMessage, PresenceChoice, Request, RequestFrame};
+pub use client::{
+    ClientInfo, ClientMessage, MAX_AWAY_REASON, MAX_CLIENT_ID, PresenceChoice, Request, RequestFrame,
+};
 pub use server::{ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ServerMessage, Snapshot};
 pub use view::{
     AgentView, CallView, ChatView, HistoryEntry, LinkView, MediaState, OfferView, ParticipantView, Phase,
@@ -25,5 +28,9 @@ pub use view::{
 
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "callkit.v1";
-/// Longest frame in either direction, in bytes.
+/// Longest frame that a client may send, in bytes. An SDP offer of the documented layout has about 10 KiB.
 pub const MAX_FRAME: usize = 64 * 1024;
+/// Longest frame that a client has to be able to take, in bytes: `welcome` carries the chat of the call.
+pub const MAX_SERVER_FRAME: usize = 1024 * 1024;
+/// Most bytes of chat in a snapshot, as JSON; of a longer chat the oldest lines are left out.
+pub const MAX_SNAPSHOT_CHAT: usize = 512 * 1024;

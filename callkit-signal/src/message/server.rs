@@ -1,8 +1,10 @@
 //! What the server sends.
 
 use callkit_core::id::{CallId, OfferId, SessionId};
+use callkit_core::redact::Private;
 use serde::{Deserialize, Serialize};
 
+use super::codes;
 use super::view::{AgentView, CallView, ChatView, OfferView, QualityView, QueueView, You};
 
 /// A frame from the server.
@@ -24,7 +26,7 @@ pub enum ServerMessage {
         /// The session.
         session: SessionId,
         /// The secret that resumes it; valid for this session only.
-        resume_token: String,
+        resume_token: Private<String>,
         /// The number of the last event; the snapshot contains its effect.
         seq: u64,
         /// Everything the client has to know now.
@@ -88,7 +90,7 @@ pub struct EventFrame {
 /// What a client has to keep to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Longest frame, bytes.
+    /// Longest frame that the client may send, bytes.
     pub max_frame: u32,
     /// The client pings at least this often, milliseconds.
     pub ping_interval_ms: u32,
@@ -99,7 +101,7 @@ pub struct Limits {
 }
 
 /// Why a connection is refused or closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Refusal {
@@ -129,6 +131,65 @@ pub enum Refusal {
     ServerStopping,
     /// The server is full or its sign-in is unavailable.
     Unavailable,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 13] = [
+        Self::InvalidToken,
+        Self::ExpiredToken,
+        Self::SessionUnknown,
+        Self::TooFarBehind,
+        Self::AuthRequired,
+        Self::Replaced,
+        Self::TooLarge,
+        Self::RateLimited,
+        Self::SlowConsumer,
+        Self::Silent,
+        Self::Malformed,
+        Self::ServerStopping,
+        Self::Unavailable,
+    ];
+
+    /// The code on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidToken => "invalid_token",
+            Self::ExpiredToken => "expired_token",
+            Self::SessionUnknown => "session_unknown",
+            Self::TooFarBehind => "too_far_behind",
+            Self::AuthRequired => "auth_required",
+            Self::Replaced => "replaced",
+            Self::TooLarge => "too_large",
+            Self::RateLimited => "rate_limited",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Silent => "silent",
+            Self::Malformed => "malformed",
+            Self::ServerStopping => "server_stopping",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// What to tell a developer.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::InvalidToken => "the token is not valid",
+            Self::ExpiredToken => "the token has expired",
+            Self::SessionUnknown => "no such session: send auth",
+            Self::TooFarBehind => "missed events are not kept any longer: send auth",
+            Self::AuthRequired => "the first frame must be auth or resume, in time",
+            Self::Replaced => "a newer connection took over",
+            Self::TooLarge => "a frame was too large",
+            Self::RateLimited => "too many frames",
+            Self::SlowConsumer => "the client does not read",
+            Self::Silent => "nothing came for too long",
+            Self::Malformed => "not a message of this protocol",
+            Self::ServerStopping => "the server is stopping",
+            Self::Unavailable => "try again later",
+        }
+    }
 }
 
 /// What a request gave.
@@ -167,6 +228,16 @@ pub struct ErrorBody {
     pub retryable: bool,
 }
 
+impl ErrorBody {
+    /// An answer with one of [`codes`]; `message` is for developers and holds no personal data. Whether it
+    /// is retryable follows from the code.
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        let retryable = codes::ALL.iter().any(|(known, retryable)| *known == code && *retryable);
+        Self { code: code.to_owned(), message: message.into(), retryable }
+    }
+}
+
 /// All that a client has to know when its session opens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -181,7 +252,7 @@ pub struct Snapshot {
     /// The open call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallView>,
-    /// The chat of the open call.
+    /// The chat of the open call; only its end if it is long ([`MAX_SNAPSHOT_CHAT`](super::MAX_SNAPSHOT_CHAT)).
     #[serde(default)]
     pub chat: Vec<ChatView>,
     /// Staff: the queues one serves.
