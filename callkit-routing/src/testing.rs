@@ -1,0 +1,92 @@
+//! Laws that every [`RoutingPolicy`] has to pass.
+
+use std::collections::BTreeSet;
+
+use callkit_core::id::{AgentId, CallId, CustomerId, IdSource, QueueId};
+use callkit_core::time::Timestamp;
+
+use crate::policy::{AgentView, PoolSnapshot, RoutingPolicy, WaitingCall};
+
+/// A pool of agents with the given names, idle since so many milliseconds after the epoch.
+///
+/// # Panics
+/// If a name is not an agent id.
+#[must_use]
+pub fn pool(agents: &[(&str, u64)]) -> PoolSnapshot {
+    let view = |&(name, since): &(&str, u64)| AgentView {
+        id: AgentId::new(name).expect("a test names agents validly"),
+        idle_since: Timestamp::from_millis(since),
+    };
+    PoolSnapshot {
+        agents: agents.iter().map(view).collect(),
+    }
+}
+
+/// A call that waits in the queue `main`.
+///
+/// # Panics
+/// Never: `main` is a queue id.
+#[must_use]
+pub fn waiting_call() -> WaitingCall {
+    WaitingCall {
+        id: CallId::from(1),
+        queue: QueueId::new("main").expect("main is a queue id"),
+        customer: CustomerId::from(1),
+        priority: 0,
+        enqueued_at: Timestamp::from_millis(0),
+    }
+}
+
+/// Checks the contract of [`RoutingPolicy`] on 200 random pools.
+///
+/// # Panics
+/// If the policy breaks a law; the message names it.
+pub fn check_policy(policy: &dyn RoutingPolicy) {
+    assert!(!policy.name().is_empty(), "a policy has a name");
+    let mut random = IdSource::seeded(1);
+    let call = waiting_call();
+    for round in 0..200 {
+        let now = Timestamp::from_millis(10_000 + random.next_u64() % 10_000);
+        let agents = (0..random.next_u64() % 20).map(|number| AgentView {
+            id: AgentId::new(&format!("agent-{number}")).expect("digits and a hyphen are allowed"),
+            // Few distinct times, so that ties are common; some ahead of `now`.
+            idle_since: Timestamp::from_millis((random.next_u64() % 8) * 3_000),
+        });
+        let pool = PoolSnapshot {
+            agents: agents.collect(),
+        };
+        let ranked = policy.rank(now, &call, &pool);
+        assert_eq!(
+            ranked,
+            policy.rank(now, &call, &pool),
+            "pure: round {round} was answered in two ways"
+        );
+
+        let known: BTreeSet<_> = pool.agents.iter().map(|agent| &agent.id).collect();
+        let named: BTreeSet<_> = ranked.iter().map(|one| &one.agent).collect();
+        assert!(
+            named.is_subset(&known),
+            "within the pool: round {round} names a stranger"
+        );
+        assert_eq!(
+            named.len(),
+            ranked.len(),
+            "within the pool: round {round} names an agent twice"
+        );
+        assert!(
+            pool.agents.is_empty() || !ranked.is_empty(),
+            "work conserving: round {round} names nobody"
+        );
+
+        let mut shuffled = pool.clone();
+        for last in (1..shuffled.agents.len()).rev() {
+            let other = random.next_u64() % (last as u64 + 1);
+            shuffled.agents.swap(last, usize::try_from(other).unwrap_or(0));
+        }
+        assert_eq!(
+            ranked,
+            policy.rank(now, &call, &shuffled),
+            "independent of order: round {round} differs"
+        );
+    }
+}
