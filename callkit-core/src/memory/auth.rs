@@ -19,7 +19,8 @@ impl MemoryAuth {
     /// Adds a member of staff who signs in as `user`.
     #[must_use]
     pub fn with_user(mut self, user: &str, password: &str, principal: Principal) -> Self {
-        self.staff.insert(user.to_owned(), (Secret::new(password.to_owned()), principal));
+        self.staff
+            .insert(user.to_owned(), (Secret::new(password.to_owned()), principal));
         self
     }
 }

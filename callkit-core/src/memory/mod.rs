@@ -5,3 +5,6 @@ mod store;
 
 pub use auth::MemoryAuth;
 pub use store::MemorySessionStore;
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

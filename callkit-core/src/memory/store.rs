@@ -35,12 +35,14 @@ impl MemorySessionStore {
 
 impl Inner {
     fn check(&self, commit: &Commit) -> Result<(), StoreError> {
-        let calls = commit.calls.iter().all(|change| {
-            self.calls.get(&change.next.id).map_or(0, |known| known.version) == change.expect
-        });
-        let agents = commit.agents.iter().all(|change| {
-            self.agents.get(&change.next.id).map_or(0, |known| known.version) == change.expect
-        });
+        let calls = commit
+            .calls
+            .iter()
+            .all(|change| self.calls.get(&change.next.id).map_or(0, |known| known.version) == change.expect);
+        let agents = commit
+            .agents
+            .iter()
+            .all(|change| self.agents.get(&change.next.id).map_or(0, |known| known.version) == change.expect);
         let chat = commit.chat.iter().enumerate().all(|(at, message)| {
             let known = self.chat.get(&message.call).into_iter().flatten();
             !known.chain(&commit.chat[..at]).any(|other| {
@@ -50,7 +52,11 @@ impl Inner {
                             || (other.from == message.from && other.client_id == message.client_id)))
             })
         });
-        if calls && agents && chat { Ok(()) } else { Err(StoreError::Conflict) }
+        if calls && agents && chat {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict)
+        }
     }
 }
 
@@ -60,7 +66,9 @@ fn matches(call: &CallRecord, filter: &HistoryFilter) -> bool {
             .iter()
             .any(|one| matches!(&one.party, crate::call::Party::Agent(id) if id == agent))
     });
-    let customer = filter.customer.is_none_or(|customer| call.customer.id == customer);
+    let customer = filter
+        .customer
+        .is_none_or(|customer| call.customer.id == customer);
     agent && customer && filter.ended.is_none_or(|ended| call.is_ended() == ended)
 }
 
@@ -84,12 +92,22 @@ impl SessionStore for MemorySessionStore {
 
     async fn load_open(&self) -> Result<OpenState, StoreError> {
         let inner = self.lock();
-        let mut calls: Vec<_> = inner.calls.values().filter(|call| !call.is_ended()).cloned().collect();
+        let mut calls: Vec<_> = inner
+            .calls
+            .values()
+            .filter(|call| !call.is_ended())
+            .cloned()
+            .collect();
         calls.sort_by_key(|call| (call.enqueued_at, call.id));
         Ok(OpenState {
             calls,
             agents: inner.agents.values().cloned().collect(),
-            latest: inner.events.iter().map(|event| event.at).max().unwrap_or_default(),
+            latest: inner
+                .events
+                .iter()
+                .map(|event| event.at)
+                .max()
+                .unwrap_or_default(),
         })
     }
 
@@ -99,12 +117,19 @@ impl SessionStore for MemorySessionStore {
 
     async fn calls(&self, filter: &HistoryFilter, page: PageRequest) -> Result<Vec<CallRecord>, StoreError> {
         let inner = self.lock();
-        let mut calls: Vec<_> = inner.calls.values().filter(|call| matches(call, filter)).collect();
+        let mut calls: Vec<_> = inner
+            .calls
+            .values()
+            .filter(|call| matches(call, filter))
+            .collect();
         calls.sort_by_key(|call| std::cmp::Reverse((call.created_at, call.id)));
         let start = match page.before.and_then(|id| inner.calls.get(&id)) {
             Some(last) => (last.created_at, last.id),
             None if page.before.is_some() => return Ok(Vec::new()),
-            None => (crate::time::Timestamp::from_millis(u64::MAX), CallId::from(u128::MAX)),
+            None => (
+                crate::time::Timestamp::from_millis(u64::MAX),
+                CallId::from(u128::MAX),
+            ),
         };
         let first = page.before.is_none();
         Ok(calls

@@ -16,9 +16,16 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that shows `start`.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made without asking the machine once")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant cannot be made without asking the machine once"
+    )]
     pub fn new(start: Timestamp) -> Self {
-        Self { origin: Instant::now(), start, elapsed_ms: AtomicU64::new(0) }
+        Self {
+            origin: Instant::now(),
+            start,
+            elapsed_ms: AtomicU64::new(0),
+        }
     }
 
     /// Lets `by` pass.
