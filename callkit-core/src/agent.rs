@@ -70,9 +70,10 @@ impl Activity {
     pub fn call(&self) -> Option<CallId> {
         match self {
             Self::Idle => None,
-            Self::Reserved { call, .. } | Self::Connecting { call } | Self::InCall { call } | Self::WrapUp { call, .. } => {
-                Some(*call)
-            }
+            Self::Reserved { call, .. }
+            | Self::Connecting { call }
+            | Self::InCall { call }
+            | Self::WrapUp { call, .. } => Some(*call),
         }
     }
 }

@@ -157,7 +157,9 @@ impl AccessPolicy for RolePolicy {
     fn check(&self, who: &Principal, action: &Action<'_>) -> Result<(), Denied> {
         let allowed = match (who, action) {
             (Principal::Customer { .. }, Action::StartCall) => true,
-            (Principal::Customer { id, .. }, Action::TakePart(call) | Action::ReadCall(call)) => call.customer.id == *id,
+            (Principal::Customer { id, .. }, Action::TakePart(call) | Action::ReadCall(call)) => {
+                call.customer.id == *id
+            }
             (Principal::Customer { .. }, Action::TakeCalls) => false,
             (Principal::Staff { .. }, Action::TakeCalls) => true,
             (Principal::Staff { .. }, Action::StartCall) => false,

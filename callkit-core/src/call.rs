@@ -293,6 +293,9 @@ impl CallRecord {
     /// The present participant of `party`, if any.
     #[must_use]
     pub fn participant(&self, party: &Party) -> Option<&Participant> {
-        self.participants.iter().rev().find(|participant| participant.party == *party && participant.left_at.is_none())
+        self.participants
+            .iter()
+            .rev()
+            .find(|participant| participant.party == *party && participant.left_at.is_none())
     }
 }

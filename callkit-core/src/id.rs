@@ -68,7 +68,11 @@ fn write_random(f: &mut fmt::Formatter<'_>, prefix: &str, value: u128) -> fmt::R
         rest >>= 5;
     }
     // The alphabet is ASCII.
-    write!(f, "{prefix}_{}", std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    write!(
+        f,
+        "{prefix}_{}",
+        std::str::from_utf8(&text).map_err(|_| fmt::Error)?
+    )
 }
 
 fn parse_random(text: &str, prefix: &'static str) -> Result<u128, InvalidId> {
@@ -82,7 +86,10 @@ fn parse_random(text: &str, prefix: &'static str) -> Result<u128, InvalidId> {
     }
     let mut value: u128 = 0;
     for byte in digits.bytes() {
-        let digit = ALPHABET.iter().position(|known| *known == byte).ok_or_else(|| invalid.clone())?;
+        let digit = ALPHABET
+            .iter()
+            .position(|known| *known == byte)
+            .ok_or_else(|| invalid.clone())?;
         if value >> 123 != 0 {
             return Err(invalid);
         }
@@ -263,10 +270,18 @@ mod tests {
             assert_eq!(id.to_string().parse::<CallId>(), Ok(id));
             assert!(id.to_string().parse::<OfferId>().is_err());
         }
-        for text in ["call_", "call_0000000000000000000000000l", "call_zzzzzzzzzzzzzzzzzzzzzzzzzz", ""] {
+        for text in [
+            "call_",
+            "call_0000000000000000000000000l",
+            "call_zzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "",
+        ] {
             assert!(text.parse::<CallId>().is_err(), "{text}");
         }
-        assert_eq!(CallId::from(u128::MAX).to_string().parse::<CallId>(), Ok(CallId::from(u128::MAX)));
+        assert_eq!(
+            CallId::from(u128::MAX).to_string().parse::<CallId>(),
+            Ok(CallId::from(u128::MAX))
+        );
     }
 
     #[test]

@@ -78,7 +78,10 @@ mod tests {
         let name = Private::new("Anna Ivanova");
         let key = Secret::new("hunter2");
         let printed = format!("{name} {name:?} {key:?}");
-        assert!(!printed.contains("Anna") && !printed.contains("hunter2"), "{printed}");
+        assert!(
+            !printed.contains("Anna") && !printed.contains("hunter2"),
+            "{printed}"
+        );
     }
 
     #[test]

@@ -85,11 +85,17 @@ impl SystemClock {
     /// A clock that starts at the machine's civil time or at `floor`, whichever is later: after a restart
     /// with the wall clock set back, stored deadlines still lie ahead of stored starts.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that asks the machine"
+    )]
     pub fn not_before(floor: Timestamp) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Timestamp::default() + wall;
-        Self { started: Instant::now(), started_at: wall.max(floor) }
+        Self {
+            started: Instant::now(),
+            started_at: wall.max(floor),
+        }
     }
 }
 
@@ -104,7 +110,10 @@ impl Clock for SystemClock {
         self.started_at + self.started.elapsed()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that asks the machine"
+    )]
     fn monotonic(&self) -> Instant {
         Instant::now()
     }
