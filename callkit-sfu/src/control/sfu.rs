@@ -1,0 +1,236 @@
+//! [`Sfu`]: the media plane that carries media.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use callkit_core::id::{IdSource, ParticipantId, RoomId};
+use callkit_core::time::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{JoinError, JoinRequest, Joined, MediaPlane, SfuConfig, SfuEvent};
+use crate::sdp::{Fingerprint, Offer};
+use crate::shard::driver::{Command, NotTaken, ShardHandle};
+use crate::shard::{Shard, ShardConfig, ShardStats, open_socket};
+use crate::transport::{DtlsIdentity, IdentityError};
+
+/// Why the media plane cannot start. All say what to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SfuError {
+    /// Another program has the port.
+    #[error("UDP port {port} is in use")]
+    PortBusy {
+        /// The port.
+        port: u16,
+    },
+    /// The address or port cannot be used.
+    #[error("cannot listen on UDP port {port}")]
+    Bind {
+        /// The port.
+        port: u16,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// More shards than ports behind the first one, or none.
+    #[error("{shards} shards from port {port} on are not possible")]
+    Shards {
+        /// How many were asked for.
+        shards: usize,
+        /// The first port.
+        port: u16,
+    },
+    /// No certificate.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The system refuses a thread or a list of its interfaces.
+    #[error("the system failed while {during}")]
+    System {
+        /// What it was doing.
+        during: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The media plane of a process: shards, each with a thread, a socket and its own rooms. A room is on the
+/// shard that its id says. Dropping it stops the threads, which say goodbye to the clients first.
+#[derive(Debug)]
+pub struct Sfu {
+    shards: Vec<ShardHandle>,
+    listening: Vec<SocketAddr>,
+    candidates: Vec<SocketAddr>,
+    fingerprint: Fingerprint,
+}
+
+impl Sfu {
+    /// Opens the sockets and starts the threads. `seed` is real entropy: SSRCs and ICE passwords come from
+    /// it.
+    ///
+    /// # Errors
+    /// [`SfuError`].
+    pub fn start(
+        config: SfuConfig,
+        clock: Arc<dyn Clock>,
+        seed: [u8; 32],
+    ) -> Result<(Self, mpsc::Receiver<SfuEvent>), SfuError> {
+        let last = u16::try_from(config.shards)
+            .ok()
+            .and_then(|shards| config.port.checked_add(shards));
+        if config.shards == 0 || last.is_none() {
+            return Err(SfuError::Shards {
+                shards: config.shards,
+                port: config.port,
+            });
+        }
+        let system = |during| move |source| SfuError::System { during, source };
+        let interfaces: Vec<_> = if_addrs::get_if_addrs()
+            .map_err(system("listing network interfaces"))?
+            .iter()
+            .map(if_addrs::Interface::ip)
+            .collect();
+        let identity = Arc::new(DtlsIdentity::generate()?);
+        let mut random = IdSource::from_entropy(seed);
+        let (sender, receiver) = mpsc::channel(config.event_queue.max(1));
+        let mut sfu = Self {
+            shards: Vec::with_capacity(config.shards),
+            listening: Vec::with_capacity(config.shards),
+            candidates: Vec::new(),
+            fingerprint: identity.fingerprint(),
+        };
+        for (number, offset) in (0_u16..).take(config.shards).enumerate() {
+            let port = if config.port == 0 { 0 } else { config.port + offset };
+            let socket = open_socket(config.bind, port).map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => SfuError::PortBusy { port },
+                _ => SfuError::Bind { port, source },
+            })?;
+            let bound = socket
+                .local_addr()
+                .map_err(|source| SfuError::Bind { port, source })?;
+            let candidates = config.candidates(bound, &interfaces);
+            sfu.listening.push(bound);
+            sfu.candidates.extend(&candidates);
+            let own = ShardConfig {
+                candidates,
+                video: config.video.clone(),
+                timeouts: config.timeouts.clone(),
+                max_participants: config.max_participants,
+            };
+            let mut shard_seed = [0; 32];
+            shard_seed[..16].copy_from_slice(&random.next_u128().to_le_bytes());
+            shard_seed[16..].copy_from_slice(&random.next_u128().to_le_bytes());
+            let shard = Shard::new(own, Arc::clone(&identity), IdSource::from_entropy(shard_seed));
+            let (clock, events) = (Arc::clone(&clock), sender.clone());
+            let handle = ShardHandle::spawn(number, config.pin_threads, shard, socket, clock, events)
+                .map_err(system("starting a media thread"))?;
+            sfu.shards.push(handle);
+        }
+        Ok((sfu, receiver))
+    }
+
+    /// The addresses that are listened on, by shard.
+    #[must_use]
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// What the answers announce.
+    #[must_use]
+    pub fn candidates(&self) -> &[SocketAddr] {
+        &self.candidates
+    }
+
+    /// Fingerprint of the certificate of this start.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Counters, summed over the shards.
+    pub async fn stats(&self) -> ShardStats {
+        let mut sum = ShardStats::default();
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            if shard.send(Command::Stats { reply }).is_ok()
+                && let Ok(stats) = answer.await
+            {
+                sum += stats;
+            }
+        }
+        sum
+    }
+
+    /// Says goodbye to all clients and ends the threads. Blocks until they have ended: a few milliseconds.
+    pub fn stop(mut self) {
+        for shard in &mut self.shards {
+            shard.stop();
+        }
+    }
+
+    fn shard(&self, room: RoomId) -> &ShardHandle {
+        // Room ids are random: the remainder spreads them evenly, and nobody has to remember it.
+        let number = room.as_u128() % self.shards.len() as u128;
+        &self.shards[number as usize]
+    }
+
+    /// Sends a command that must not be lost, waiting while the mailbox is full.
+    async fn send_surely<T>(&self, room: RoomId, command: impl Fn(oneshot::Sender<T>) -> Command) {
+        loop {
+            let (reply, answer) = oneshot::channel();
+            match self.shard(room).send(command(reply)) {
+                Ok(()) => {
+                    // No answer means that the shard has stopped, and the participant with it.
+                    let _ = answer.await;
+                    return;
+                }
+                Err(NotTaken::Stopped) => return,
+                Err(NotTaken::Full) => tokio::task::yield_now().await,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl MediaPlane for Sfu {
+    async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError> {
+        let JoinRequest {
+            room,
+            participant,
+            offer,
+            grant,
+        } = request;
+        // Parsed here: it is the most expensive part of a join and needs nothing of the shard.
+        let offer = Box::new(Offer::parse(&offer)?);
+        let (reply, answer) = oneshot::channel();
+        self.shard(room)
+            .send(Command::Join {
+                room,
+                participant,
+                offer,
+                grant,
+                reply,
+            })
+            .map_err(|not_taken| match not_taken {
+                NotTaken::Full => JoinError::Overloaded,
+                NotTaken::Stopped => JoinError::Stopped,
+            })?;
+        answer.await.unwrap_or(Err(JoinError::Stopped))
+    }
+
+    async fn leave(&self, room: RoomId, participant: ParticipantId) {
+        self.send_surely(room, |reply| Command::Leave {
+            room,
+            participant,
+            reply,
+        })
+        .await;
+    }
+
+    async fn close_room(&self, room: RoomId) {
+        self.send_surely(room, |reply| Command::CloseRoom { room, reply })
+            .await;
+    }
+}

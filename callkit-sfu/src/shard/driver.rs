@@ -1,0 +1,294 @@
+//! A shard's thread: socket, mailbox, clock. Everything that decides is in [`Shard`].
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use callkit_core::id::{ParticipantId, RoomId};
+use callkit_core::time::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+use super::socket::ShardSocket;
+use super::sys::{self, WakeReceiver, Waker};
+use super::{SendBatch, Shard, ShardStats};
+use crate::control::{JoinError, Joined, SfuEvent};
+use crate::media::Grant;
+use crate::sdp::Offer;
+
+/// Commands that may wait for a shard. Each takes well below a millisecond.
+const MAILBOX: usize = 512;
+/// Commands and receive batches that are handled before the other gets its turn.
+const TURN: usize = 8;
+/// How soon a full event queue is tried again.
+const EVENT_RETRY: Duration = Duration::from_millis(20);
+/// Events that may wait for a full queue before the unimportant ones are left out.
+const MAX_WAITING_EVENTS: usize = 4096;
+/// The DTLS stack walks handshake fragments recursively; its budget fits well below this.
+const STACK: usize = 4 * 1024 * 1024;
+
+/// What the control side asks of a shard.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Join {
+        room: RoomId,
+        participant: ParticipantId,
+        offer: Box<Offer>,
+        grant: Grant,
+        reply: oneshot::Sender<Result<Joined, JoinError>>,
+    },
+    Leave {
+        room: RoomId,
+        participant: ParticipantId,
+        reply: oneshot::Sender<()>,
+    },
+    CloseRoom {
+        room: RoomId,
+        reply: oneshot::Sender<()>,
+    },
+    Stats {
+        reply: oneshot::Sender<ShardStats>,
+    },
+}
+
+/// The control side's end of a shard.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    mailbox: SyncSender<Command>,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    Full,
+    Stopped,
+}
+
+impl ShardHandle {
+    /// Starts a thread for `shard` on `socket`.
+    pub(crate) fn spawn(
+        number: usize,
+        pin: bool,
+        shard: Shard,
+        socket: std::net::UdpSocket,
+        clock: Arc<dyn Clock>,
+        events: mpsc::Sender<SfuEvent>,
+    ) -> io::Result<Self> {
+        let (mailbox, commands) = sync_channel(MAILBOX);
+        let (waker, wake) = sys::waker()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut driver = Driver {
+            shard,
+            socket: ShardSocket::new(socket)?,
+            commands,
+            wake,
+            clock,
+            events,
+            waiting: VecDeque::new(),
+            left_out: 0,
+            stop: Arc::clone(&stop),
+            batch: SendBatch::new(),
+            bytes_in: 0,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("sfu-{number}"))
+            .stack_size(STACK)
+            .spawn(move || {
+                if pin {
+                    sys::pin_to_core(number);
+                }
+                if let Err(error) = driver.run() {
+                    tracing::error!(shard = number, %error, "a media thread ended");
+                }
+            })?;
+        Ok(Self {
+            mailbox,
+            waker,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Puts a command into the mailbox.
+    pub(crate) fn send(&self, command: Command) -> Result<(), NotTaken> {
+        self.mailbox.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Full,
+            TrySendError::Disconnected(_) => NotTaken::Stopped,
+        })?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Ends the thread after it has said goodbye to the clients.
+    pub(crate) fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has been reported; there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[derive(Debug)]
+struct Driver {
+    shard: Shard,
+    socket: ShardSocket,
+    commands: Receiver<Command>,
+    wake: WakeReceiver,
+    clock: Arc<dyn Clock>,
+    events: mpsc::Sender<SfuEvent>,
+    /// Events that the queue had no room for.
+    waiting: VecDeque<SfuEvent>,
+    left_out: u64,
+    stop: Arc<AtomicBool>,
+    batch: SendBatch,
+    bytes_in: u64,
+}
+
+impl Driver {
+    fn run(&mut self) -> io::Result<()> {
+        let mut buffers = self.socket.receive_buffers();
+        let mut more = false;
+        while !self.stop.load(Ordering::Acquire) {
+            more |= self.handle_commands();
+            let now = self.clock.monotonic();
+            self.shard.handle_timeout(now, &mut self.batch);
+            self.batch.flush(&mut self.socket);
+            self.hand_out_events();
+
+            let due = self
+                .shard
+                .poll_timeout()
+                .map(|due| due.saturating_duration_since(now));
+            let retry = (!self.waiting.is_empty()).then_some(EVENT_RETRY);
+            let timeout = if more {
+                Some(Duration::ZERO)
+            } else {
+                due.into_iter().chain(retry).min()
+            };
+            let ready = sys::wait(&self.socket.socket, &self.wake, timeout)?;
+            if ready.woken {
+                self.wake.take();
+            }
+            more = ready.socket && self.handle_datagrams(&mut buffers)?;
+        }
+        let now = self.clock.monotonic();
+        self.shard.close(now, &mut self.batch);
+        self.batch.flush(&mut self.socket);
+        Ok(())
+    }
+
+    /// Returns whether there may be more.
+    fn handle_commands(&mut self) -> bool {
+        for _ in 0..TURN {
+            match self.commands.try_recv() {
+                Ok(command) => self.handle_command(command),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        let now = self.clock.monotonic();
+        // Who asked may have stopped waiting for the reply; the work is done all the same.
+        match command {
+            Command::Join {
+                room,
+                participant,
+                offer,
+                grant,
+                reply,
+            } => {
+                let joined = self
+                    .shard
+                    .join(now, room, participant, &offer, grant, &mut self.batch);
+                let _ = reply.send(joined);
+            }
+            Command::Leave {
+                room,
+                participant,
+                reply,
+            } => {
+                self.shard.leave(now, room, participant, &mut self.batch);
+                let _ = reply.send(());
+            }
+            Command::CloseRoom { room, reply } => {
+                self.shard.close_room(now, room, &mut self.batch);
+                self.waiting.retain(|event| event.room() != room);
+                let _ = reply.send(());
+            }
+            Command::Stats { reply } => {
+                let _ = reply.send(self.stats());
+            }
+        }
+    }
+
+    /// Returns whether there may be more.
+    fn handle_datagrams(&mut self, buffers: &mut super::socket::ReceiveBuffers) -> io::Result<bool> {
+        for _ in 0..TURN {
+            let now = self.clock.monotonic();
+            let (shard, batch, bytes) = (&mut self.shard, &mut self.batch, &mut self.bytes_in);
+            let filled = self.socket.receive(buffers, |path, datagram| {
+                *bytes += datagram.len() as u64;
+                shard.handle_datagram(now, path, datagram, batch);
+            })?;
+            self.batch.flush(&mut self.socket);
+            if filled == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn hand_out_events(&mut self) {
+        while let Some(event) = self.shard.poll_event() {
+            let optional = matches!(event, SfuEvent::Quality { .. } | SfuEvent::PathChanged { .. });
+            let full = match event {
+                SfuEvent::Quality { .. } => !self.waiting.is_empty(),
+                _ => self.waiting.len() >= MAX_WAITING_EVENTS,
+            };
+            if optional && full {
+                self.left_out += 1;
+            } else {
+                self.waiting.push_back(event);
+            }
+        }
+        while let Some(event) = self.waiting.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    self.waiting.push_front(event);
+                    break;
+                }
+                // Nobody listens: calls go on without.
+                Err(mpsc::error::TrySendError::Closed(_)) => self.waiting.clear(),
+            }
+        }
+    }
+
+    fn stats(&self) -> ShardStats {
+        let mut stats = self.shard.stats();
+        let sent = self.socket.counters();
+        stats.bytes_in = self.bytes_in;
+        stats.datagrams_out = sent.datagrams;
+        stats.bytes_out = sent.bytes;
+        stats.sends = sent.calls;
+        stats.events_left_out = self.left_out;
+        stats.drops.send_overflow = sent.dropped + self.batch.dropped();
+        stats
+    }
+}
