@@ -24,6 +24,12 @@ pub struct Unwrapper {
 }
 
 impl Unwrapper {
+    /// An unwrapper that has noted `highest`.
+    #[must_use]
+    pub const fn at(highest: u64) -> Self {
+        Self { highest: Some(highest) }
+    }
+
     /// The highest extended number noted.
     #[must_use]
     pub const fn highest(&self) -> Option<u64> {
