@@ -10,8 +10,8 @@ use callkit_core::redact::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::message::{
-    ClientInfo, ClientMessage, ErrorBody, Event, MAX_FRAME, MAX_SERVER_FRAME, Request, RequestFrame, ServerMessage,
-    codes,
+    ClientInfo, ClientMessage, ErrorBody, Event, MAX_FRAME, MAX_SERVER_FRAME, Request, RequestFrame,
+    ServerMessage, codes,
 };
 
 /// Deepest nesting of objects and arrays. The catalogue needs 5; the rest is room to grow. A parser that
@@ -104,8 +104,16 @@ pub fn decode_client(frame: &[u8]) -> Result<ClientMessage, DecodeError> {
             Ok(ClientMessage::Auth { token, client })
         }
         "resume" => {
-            let Resume { session, resume_token, last_seq } = serde_json::from_slice(frame).map_err(malformed)?;
-            Ok(ClientMessage::Resume { session, resume_token, last_seq })
+            let Resume {
+                session,
+                resume_token,
+                last_seq,
+            } = serde_json::from_slice(frame).map_err(malformed)?;
+            Ok(ClientMessage::Resume {
+                session,
+                resume_token,
+                last_seq,
+            })
         }
         "ping" => {
             let Progress { last_seq } = serde_json::from_slice(frame).map_err(malformed)?;
@@ -128,6 +136,10 @@ pub fn decode_client(frame: &[u8]) -> Result<ClientMessage, DecodeError> {
 /// A frame of the server as a client of this version understands it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "read, looked at and dropped; boxing gains nothing"
+)]
 pub enum Incoming {
     /// A message of the catalogue.
     Message(ServerMessage),
@@ -185,16 +197,36 @@ pub fn encode_client(message: &ClientMessage) -> Bytes {
     #[derive(Serialize)]
     #[serde(tag = "type", rename_all = "snake_case")]
     enum Wire<'a> {
-        Auth { token: &'a str, client: &'a ClientInfo },
-        Resume { session: SessionId, resume_token: &'a str, last_seq: u64 },
-        Ping { last_seq: u64 },
-        Ack { last_seq: u64 },
+        Auth {
+            token: &'a str,
+            client: &'a ClientInfo,
+        },
+        Resume {
+            session: SessionId,
+            resume_token: &'a str,
+            last_seq: u64,
+        },
+        Ping {
+            last_seq: u64,
+        },
+        Ack {
+            last_seq: u64,
+        },
     }
     let wire = match message {
-        ClientMessage::Auth { token, client } => Wire::Auth { token: token.expose(), client },
-        ClientMessage::Resume { session, resume_token, last_seq } => {
-            Wire::Resume { session: *session, resume_token: resume_token.expose(), last_seq: *last_seq }
-        }
+        ClientMessage::Auth { token, client } => Wire::Auth {
+            token: token.expose(),
+            client,
+        },
+        ClientMessage::Resume {
+            session,
+            resume_token,
+            last_seq,
+        } => Wire::Resume {
+            session: *session,
+            resume_token: resume_token.expose(),
+            last_seq: *last_seq,
+        },
         ClientMessage::Ping { last_seq } => Wire::Ping { last_seq: *last_seq },
         ClientMessage::Ack { last_seq } => Wire::Ack { last_seq: *last_seq },
         ClientMessage::Request(frame) => return Bytes::from(to_json(frame)),
@@ -267,20 +299,36 @@ mod tests {
     #[test]
     fn requests_and_session_frames_are_read() {
         let start = decode(r#"{"id":3,"type":"call.start","queue":"support","new_field":1}"#);
-        let Ok(ClientMessage::Request(RequestFrame { id: 3, request: Request::CallStart { queue } })) = start else {
+        let Ok(ClientMessage::Request(RequestFrame {
+            id: 3,
+            request: Request::CallStart { queue },
+        })) = start
+        else {
             panic!("{start:?}");
         };
         assert_eq!(queue.as_str(), "support");
-        assert!(matches!(decode(r#"{"type":"ping","last_seq":9}"#), Ok(ClientMessage::Ping { last_seq: 9 })));
-        assert!(matches!(decode(r#" {"type":"auth","token":"t"}"#), Ok(ClientMessage::Auth { .. })));
+        assert!(matches!(
+            decode(r#"{"type":"ping","last_seq":9}"#),
+            Ok(ClientMessage::Ping { last_seq: 9 })
+        ));
+        assert!(matches!(
+            decode(r#" {"type":"auth","token":"t"}"#),
+            Ok(ClientMessage::Auth { .. })
+        ));
         let away = decode(r#"{"id":1,"type":"presence.set","presence":"away","reason":"lunch"}"#);
         assert!(matches!(away, Ok(ClientMessage::Request(_))), "{away:?}");
     }
 
     #[test]
     fn an_unknown_type_keeps_its_number() {
-        assert_eq!(decode(r#"{"type":"call.dance","id":7}"#).unwrap_err(), DecodeError::UnknownType { re: Some(7) });
-        assert_eq!(decode(r#"{"type":"call.dance","id":"x"}"#).unwrap_err(), DecodeError::UnknownType { re: None });
+        assert_eq!(
+            decode(r#"{"type":"call.dance","id":7}"#).unwrap_err(),
+            DecodeError::UnknownType { re: Some(7) }
+        );
+        assert_eq!(
+            decode(r#"{"type":"call.dance","id":"x"}"#).unwrap_err(),
+            DecodeError::UnknownType { re: None }
+        );
     }
 
     #[test]
@@ -290,15 +338,26 @@ mod tests {
             (r#"{"type":"call.start","id":7,"queue":"NO SUCH FORM"}"#, Some(7)),
             (r#"{"type":"call.start","queue":"support"}"#, None),
             (r#"{"type":"call.start","id":-1,"queue":"support"}"#, None),
-            (r#"{"type":"call.hangup","id":7,"call":"offer_00000000000000000000000000"}"#, Some(7)),
+            (
+                r#"{"type":"call.hangup","id":7,"call":"offer_00000000000000000000000000"}"#,
+                Some(7),
+            ),
         ] {
-            assert_eq!(decode(text).unwrap_err(), DecodeError::BadRequest { re }, "{text}");
+            assert_eq!(
+                decode(text).unwrap_err(),
+                DecodeError::BadRequest { re },
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_not_the_protocol_is_malformed() {
-        let deep = format!(r#"{{"type":"ping","last_seq":1,"x":{}{}}}"#, "[".repeat(16), "]".repeat(16));
+        let deep = format!(
+            r#"{{"type":"ping","last_seq":1,"x":{}{}}}"#,
+            "[".repeat(16),
+            "]".repeat(16)
+        );
         for text in [
             "",
             "null",
@@ -316,13 +375,23 @@ mod tests {
         ] {
             assert_eq!(decode(text).unwrap_err(), DecodeError::Malformed, "{text}");
         }
-        assert_eq!(decode_client(b"{\"type\":\"auth\",\"token\":\"\xff\"}").unwrap_err(), DecodeError::Malformed);
-        assert_eq!(decode(&" ".repeat(MAX_FRAME + 1)).unwrap_err(), DecodeError::TooLarge);
+        assert_eq!(
+            decode_client(b"{\"type\":\"auth\",\"token\":\"\xff\"}").unwrap_err(),
+            DecodeError::Malformed
+        );
+        assert_eq!(
+            decode(&" ".repeat(MAX_FRAME + 1)).unwrap_err(),
+            DecodeError::TooLarge
+        );
     }
 
     #[test]
     fn brackets_in_strings_are_not_nesting() {
-        let text = format!(r#"{{"type":"auth","token":"{}\"{}"}}"#, "[".repeat(40), "{".repeat(40));
+        let text = format!(
+            r#"{{"type":"auth","token":"{}\"{}"}}"#,
+            "[".repeat(40),
+            "{".repeat(40)
+        );
         assert!(matches!(decode(&text), Ok(ClientMessage::Auth { .. })));
     }
 
@@ -330,15 +399,28 @@ mod tests {
     fn every_listed_request_type_is_a_variant_and_the_other_way_round() {
         for kind in Request::TYPES {
             let error = serde_json::from_value::<Request>(serde_json::json!({ "type": kind })).err();
-            assert!(!error.is_some_and(|error| error.to_string().contains("unknown variant")), "{kind}");
+            assert!(
+                !error.is_some_and(|error| error.to_string().contains("unknown variant")),
+                "{kind}"
+            );
         }
-        let error = serde_json::from_str::<Request>(r#"{"type":"no such"}"#).unwrap_err().to_string();
-        assert_eq!(error.matches('`').count(), 2 * (Request::TYPES.len() + 1), "{error}");
+        let error = serde_json::from_str::<Request>(r#"{"type":"no such"}"#)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error.matches('`').count(),
+            2 * (Request::TYPES.len() + 1),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_event_made_in_two_steps_is_the_same_as_in_one() {
-        let event = Event::OfferClosed { offer: OfferId::from(5), outcome: "missed".to_owned(), cause: None };
+        let event = Event::OfferClosed {
+            offer: OfferId::from(5),
+            outcome: "missed".to_owned(),
+            cause: None,
+        };
         let two_steps = EncodedEvent::new(&event).frame(12);
         let message = ServerMessage::Event(crate::message::EventFrame { seq: 12, event });
         assert_eq!(two_steps, encode_server(&message));
@@ -370,7 +452,13 @@ mod tests {
         ] {
             assert_eq!(bad.check().unwrap_err().code, codes::CHAT_INVALID);
         }
-        assert!(Request::CallStart { queue: QueueId::new("support").unwrap() }.check().is_ok());
+        assert!(
+            Request::CallStart {
+                queue: QueueId::new("support").unwrap()
+            }
+            .check()
+            .is_ok()
+        );
     }
 
     proptest! {

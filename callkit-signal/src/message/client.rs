@@ -1,7 +1,7 @@
 //! What a page sends.
 
-use callkit_core::id::{CallId, OfferId, QueueId, SessionId};
 use callkit_core::chat::MAX_CHAT_CHARS;
+use callkit_core::id::{CallId, OfferId, QueueId, SessionId};
 use callkit_core::redact::{Private, Secret};
 use serde::{Deserialize, Serialize};
 
@@ -155,18 +155,25 @@ impl Request {
         match self {
             Self::ChatSend { client_id, text, .. } => {
                 if client_id.is_empty() || client_id.len() > MAX_CLIENT_ID {
-                    return Err(ErrorBody::new(codes::CHAT_INVALID, "client_id must have 1 to 64 bytes"));
+                    return Err(ErrorBody::new(
+                        codes::CHAT_INVALID,
+                        "client_id must have 1 to 64 bytes",
+                    ));
                 }
                 if text.expose().is_empty() || text.expose().chars().count() > MAX_CHAT_CHARS {
-                    return Err(ErrorBody::new(codes::CHAT_INVALID, "text must have 1 to 4000 characters"));
+                    return Err(ErrorBody::new(
+                        codes::CHAT_INVALID,
+                        "text must have 1 to 4000 characters",
+                    ));
                 }
                 Ok(())
             }
-            Self::PresenceSet { presence: PresenceChoice::Away { reason: Some(reason) } }
-                if reason.chars().count() > MAX_AWAY_REASON =>
-            {
-                Err(ErrorBody::new(codes::MALFORMED, "reason must have at most 100 characters"))
-            }
+            Self::PresenceSet {
+                presence: PresenceChoice::Away { reason: Some(reason) },
+            } if reason.chars().count() > MAX_AWAY_REASON => Err(ErrorBody::new(
+                codes::MALFORMED,
+                "reason must have at most 100 characters",
+            )),
             Self::CallStart { .. }
             | Self::CallHangup { .. }
             | Self::OfferAccept { .. }
@@ -201,7 +208,9 @@ impl PresenceChoice {
         use callkit_core::agent::Presence;
         match self {
             Self::Available => Presence::Available,
-            Self::Away { reason } => Presence::Away { reason: reason.clone() },
+            Self::Away { reason } => Presence::Away {
+                reason: reason.clone(),
+            },
             Self::Offline => Presence::Offline,
         }
     }

@@ -11,6 +11,10 @@ use super::view::{AgentView, CallView, ChatView, OfferView, QualityView, QueueVi
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "messages are made, serialised and dropped; boxing gains nothing"
+)]
 pub enum ServerMessage {
     /// The first frame of a connection.
     Hello {
@@ -233,8 +237,14 @@ impl ErrorBody {
     /// is retryable follows from the code.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        let retryable = codes::ALL.iter().any(|(known, retryable)| *known == code && *retryable);
-        Self { code: code.to_owned(), message: message.into(), retryable }
+        let retryable = codes::ALL
+            .iter()
+            .any(|(known, retryable)| *known == code && *retryable);
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            retryable,
+        }
     }
 }
 
@@ -265,7 +275,6 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "events are made, serialised and dropped; boxing gains nothing")]
 pub enum Event {
     /// The call of the client changed: phase, place, participants, links, media.
     #[serde(rename = "call")]

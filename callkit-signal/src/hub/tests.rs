@@ -1,0 +1,1 @@
+//! Laws of the hub, with in-memory connections and virtual time.
