@@ -90,3 +90,57 @@ pub fn check_policy(policy: &dyn RoutingPolicy) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use callkit_core::call::Candidate;
+
+    use super::*;
+
+    /// A policy made of a function, wrong in one way each.
+    #[derive(Debug)]
+    struct Wrong(fn(&PoolSnapshot) -> Vec<Candidate>);
+
+    impl RoutingPolicy for Wrong {
+        fn name(&self) -> &str {
+            "wrong"
+        }
+
+        fn rank(&self, _now: Timestamp, _call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate> {
+            (self.0)(pool)
+        }
+    }
+
+    fn candidate(agent: &AgentId) -> Candidate {
+        Candidate {
+            agent: agent.clone(),
+            score: 0,
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "work conserving")]
+    fn the_laws_catch_a_policy_that_names_nobody() {
+        check_policy(&Wrong(|_| Vec::new()));
+    }
+
+    #[test]
+    #[should_panic(expected = "within the pool")]
+    fn the_laws_catch_a_policy_that_names_a_stranger() {
+        check_policy(&Wrong(|_| {
+            pool(&[("stranger", 0)])
+                .agents
+                .iter()
+                .map(|one| candidate(&one.id))
+                .collect()
+        }));
+    }
+
+    #[test]
+    #[should_panic(expected = "independent of order")]
+    fn the_laws_catch_a_policy_that_takes_the_pool_as_it_comes() {
+        check_policy(&Wrong(|pool| {
+            pool.agents.iter().map(|one| candidate(&one.id)).collect()
+        }));
+    }
+}

@@ -184,7 +184,9 @@ impl Dispatcher {
             let record = &mut open.record;
             record.priority = TOP;
             record.state = CallState::Queued { customer: link };
-            record.refused_by = vec![agent.clone()];
+            if !record.refused_by.contains(&agent) {
+                record.refused_by.push(agent.clone());
+            }
             if let Some(last) = record.segments.last_mut() {
                 last.ended_at = Some(now);
             }
