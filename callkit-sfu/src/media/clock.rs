@@ -73,7 +73,11 @@ impl ServerClock {
         if last_report == 0 {
             return None;
         }
-        let ticks = self.at(now).middle().wrapping_sub(last_report).wrapping_sub(delay) as i32;
+        let ticks = self
+            .at(now)
+            .middle()
+            .wrapping_sub(last_report)
+            .wrapping_sub(delay) as i32;
         // Rounding of the two clocks can make a loopback round trip slightly negative.
         let micros = u64::try_from(ticks.max(0)).ok()? * 1_000_000 / 65_536;
         (ticks > -656 && micros < 10_000_000).then(|| Duration::from_micros(micros))
@@ -171,7 +175,10 @@ mod tests {
         let later = clock.epoch + Duration::from_millis(350);
         let rtt = clock.round_trip(later, sent, 65_536 / 4).unwrap();
         assert!((99..=101).contains(&rtt.as_millis()), "{rtt:?}");
-        assert_eq!(clock.round_trip(later, sent, 65_536 * 7 / 20 + 5), Some(Duration::ZERO));
+        assert_eq!(
+            clock.round_trip(later, sent, 65_536 * 7 / 20 + 5),
+            Some(Duration::ZERO)
+        );
         assert_eq!(clock.round_trip(later, sent, 65_536), None);
         assert_eq!(clock.round_trip(later, 0, 0), None);
     }

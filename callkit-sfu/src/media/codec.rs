@@ -10,8 +10,16 @@ pub struct Frame {
     pub starts_keyframe: bool,
     /// Where the picture id is, if there is one.
     pub picture_id: Option<PictureId>,
-    /// Where TL0PICIDX is, if there is one (VP8).
-    pub tl0: Option<u8>,
+    /// TL0PICIDX, if there is one (VP8).
+    pub tl0: Option<Tl0>,
+}
+
+/// Place and value of TL0PICIDX, the running number of base layer pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tl0 {
+    at: u8,
+    /// The number.
+    pub value: u8,
 }
 
 /// Place, width and value of a picture id.
@@ -28,10 +36,24 @@ impl PictureId {
         let first = *payload.get(at)?;
         let place = at as u8;
         if first & 0x80 == 0 {
-            return Some((Self { at: place, wide: false, value: u16::from(first) }, at + 1));
+            return Some((
+                Self {
+                    at: place,
+                    wide: false,
+                    value: u16::from(first),
+                },
+                at + 1,
+            ));
         }
         let value = u16::from_be_bytes([first & 0x7f, *payload.get(at + 1)?]);
-        Some((Self { at: place, wide: true, value }, at + 2))
+        Some((
+            Self {
+                at: place,
+                wide: true,
+                value,
+            },
+            at + 2,
+        ))
     }
 
     /// Highest value plus one.
@@ -46,14 +68,21 @@ impl Frame {
     #[must_use]
     pub fn read(codec: Codec, payload: &[u8]) -> Self {
         match codec {
-            Codec::Opus => Self { starts_keyframe: true, ..Self::default() },
+            Codec::Opus => Self {
+                starts_keyframe: true,
+                ..Self::default()
+            },
             Codec::Vp8 => vp8(payload).unwrap_or_default(),
             Codec::Vp9 => vp9(payload).unwrap_or_default(),
-            Codec::H264 => Self { starts_keyframe: h264_parameters(payload), ..Self::default() },
+            Codec::H264 => Self {
+                starts_keyframe: h264_parameters(payload),
+                ..Self::default()
+            },
             // Aggregation header: N says that a new coded video sequence starts.
-            Codec::Av1 => {
-                Self { starts_keyframe: payload.first().is_some_and(|head| head & 0x08 != 0), ..Self::default() }
-            }
+            Codec::Av1 => Self {
+                starts_keyframe: payload.first().is_some_and(|head| head & 0x08 != 0),
+                ..Self::default()
+            },
         }
     }
 
@@ -70,7 +99,7 @@ impl Frame {
                 *field = value as u8;
             }
         }
-        if let Some(field) = self.tl0.and_then(|at| payload.get_mut(usize::from(at))) {
+        if let Some(field) = self.tl0.and_then(|tl0| payload.get_mut(usize::from(tl0.at))) {
             *field = field.wrapping_add(tl0_shift);
         }
     }
@@ -89,8 +118,10 @@ fn vp8(payload: &[u8]) -> Option<Frame> {
             at = next;
         }
         if fields & 0x40 != 0 {
-            payload.get(at)?;
-            frame.tl0 = Some(at as u8);
+            frame.tl0 = Some(Tl0 {
+                at: at as u8,
+                value: *payload.get(at)?,
+            });
             at += 1;
         }
         if fields & 0x30 != 0 {
@@ -112,7 +143,11 @@ fn vp9(payload: &[u8]) -> Option<Frame> {
         frame.picture_id = Some(id);
         at = next;
     }
-    let spatial = if head & 0x20 != 0 { (*payload.get(at)? >> 1) & 0x07 } else { 0 };
+    let spatial = if head & 0x20 != 0 {
+        (*payload.get(at)? >> 1) & 0x07
+    } else {
+        0
+    };
     // Not predicted from another picture, begin of frame, lowest spatial layer.
     frame.starts_keyframe = head & 0x40 == 0 && head & 0x08 != 0 && spatial == 0;
     Some(frame)
@@ -123,7 +158,9 @@ fn vp9(payload: &[u8]) -> Option<Frame> {
 fn h264_parameters(payload: &[u8]) -> bool {
     const SPS: u8 = 7;
     const STAP_A: u8 = 24;
-    let Some((head, mut rest)) = payload.split_first() else { return false };
+    let Some((head, mut rest)) = payload.split_first() else {
+        return false;
+    };
     match head & 0x1f {
         SPS => true,
         STAP_A => {
@@ -132,7 +169,9 @@ fn h264_parameters(payload: &[u8]) -> bool {
                     return true;
                 }
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
-                let Some(next) = unit.get(length..) else { return false };
+                let Some(next) = unit.get(length..) else {
+                    return false;
+                };
                 rest = next;
             }
             false
@@ -166,7 +205,13 @@ mod tests {
 
     #[test]
     fn p12_a_missing_picture_id_and_a_short_payload_are_no_fault() {
-        assert_eq!(Frame::read(Codec::Vp8, &[0x10, 0x00]), Frame { starts_keyframe: true, ..Frame::default() });
+        assert_eq!(
+            Frame::read(Codec::Vp8, &[0x10, 0x00]),
+            Frame {
+                starts_keyframe: true,
+                ..Frame::default()
+            }
+        );
         for length in 0..5 {
             let frame = Frame::read(Codec::Vp8, &[0x90, 0xf0, 0x80, 0x01, 0x05][..length]);
             assert!(!frame.starts_keyframe, "{length}");
@@ -178,7 +223,10 @@ mod tests {
         let key = |codec, payload: &[u8]| Frame::read(codec, payload).starts_keyframe;
         assert!(key(Codec::H264, &[0x67, 1, 2]));
         assert!(key(Codec::H264, &[0x78, 0, 2, 0x09, 0x10, 0, 2, 0x67, 0x42]));
-        assert!(!key(Codec::H264, &[0x78, 0, 2, 0x09, 0x10, 0xff, 2, 0x41, 0x42, 0x67]));
+        assert!(!key(
+            Codec::H264,
+            &[0x78, 0, 2, 0x09, 0x10, 0xff, 2, 0x41, 0x42, 0x67]
+        ));
         assert!(!key(Codec::H264, &[0x7c, 0x85, 1]));
         assert!(key(Codec::Vp9, &[0x88, 0x05, 1]));
         assert!(!key(Codec::Vp9, &[0xc8, 0x05, 1]));

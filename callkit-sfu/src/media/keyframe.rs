@@ -37,7 +37,8 @@ impl KeyframeRequests {
     /// When a request goes out; a moment in the past means now.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        self.wanted.then(|| self.last.map_or(now, |last| last + MIN_INTERVAL))
+        self.wanted
+            .then(|| self.last.map_or(now, |last| last + MIN_INTERVAL))
     }
 
     /// Whether to send a request now.
@@ -61,7 +62,10 @@ mod tests {
 
     /// Polls every 10 ms of `range` and returns the times of requests.
     fn sent(requests: &mut KeyframeRequests, start: Instant, range: std::ops::Range<u64>) -> Vec<u64> {
-        range.step_by(10).filter(|at| requests.poll(start + Duration::from_millis(*at))).collect()
+        range
+            .step_by(10)
+            .filter(|at| requests.poll(start + Duration::from_millis(*at)))
+            .collect()
     }
 
     #[test]
@@ -107,7 +111,10 @@ mod tests {
         let start = crate::media::moment();
         let mut requests = KeyframeRequests::default();
         requests.request();
-        assert_eq!(sent(&mut requests, start, 0..60_000).len(), usize::from(MAX_REPEATS));
+        assert_eq!(
+            sent(&mut requests, start, 0..60_000).len(),
+            usize::from(MAX_REPEATS)
+        );
         assert_eq!(requests.due(start), None);
         requests.request();
         assert!(requests.poll(start + Duration::from_secs(61)));

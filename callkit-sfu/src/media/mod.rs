@@ -3,23 +3,41 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`room`] | participants, slots, timers; its packet path and its RTCP are files of their own |
+//! | [`cache`] | what is kept for retransmission |
 //! | [`codec`] | key frames and picture counters in payloads |
 //! | [`clock`] | NTP time of the server and of publishers |
 //! | [`grant`] | who may hear and see whom |
 //! | [`keyframe`] | throttled key frame requests |
+//! | [`layer`] | the choice of a simulcast layer |
 //! | [`nack`] | asking for lost packets |
 //! | [`reception`] | duplicates, padding taken out of the numbering, receiver report figures |
 //! | [`recorder`] | transport-wide arrival feedback |
+//! | [`rewrite`] | continuous numbers towards a receiver |
+//! | [`stats`] | counters |
 
+pub mod cache;
 pub mod clock;
 pub mod codec;
+mod downlink;
+mod feedback;
+mod forward;
 pub mod grant;
 pub mod keyframe;
+pub mod layer;
 pub mod nack;
 pub mod reception;
 pub mod recorder;
+pub mod rewrite;
+pub mod room;
+pub mod stats;
+mod uplink;
 
+pub use clock::NtpTime;
 pub use grant::{Grant, allowed};
+pub use layer::{BestLive, LayerPolicy, LayerState};
+pub use room::{JoinRefused, MAX_PARTICIPANTS, Room, RoomConfig};
+pub use stats::{Direction, Drops, PeerStats};
 
 /// Some moment for tests; what follows is virtual time.
 #[cfg(test)]

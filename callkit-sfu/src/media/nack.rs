@@ -85,7 +85,9 @@ impl NackGenerator {
     /// Takes note of a new packet `number` when `highest` was the highest before it. `retransmitted` says
     /// that it came on request, so that its delay says nothing about reordering.
     pub fn note(&mut self, now: Instant, highest: Option<u64>, number: u64, retransmitted: bool) -> Gap {
-        let Some(highest) = highest else { return Gap::Tracked };
+        let Some(highest) = highest else {
+            return Gap::Tracked;
+        };
         if number > highest {
             let gap = (number - highest - 1) as usize;
             if gap == 0 {
@@ -97,12 +99,19 @@ impl NackGenerator {
                 return Gap::TooLarge;
             }
             let next = now + self.tolerance;
-            self.missing
-                .extend((highest + 1..number).map(|number| Missing { number, since: now, next, tries: 0 }));
+            self.missing.extend((highest + 1..number).map(|number| Missing {
+                number,
+                since: now,
+                next,
+                tries: 0,
+            }));
             self.due = Some(self.due.map_or(next, |due| due.min(next)));
             return Gap::Tracked;
         }
-        let Ok(place) = self.missing.binary_search_by_key(&number, |missing| missing.number) else {
+        let Ok(place) = self
+            .missing
+            .binary_search_by_key(&number, |missing| missing.number)
+        else {
             return Gap::Tracked;
         };
         let missing = self.missing.remove(place);
@@ -114,7 +123,11 @@ impl NackGenerator {
             self.tolerance = self.tolerance.max(late).min(TOLERANCE.1);
             self.relaxed = Some(now);
         }
-        if missing.tries > 0 { Gap::Repaired } else { Gap::Tracked }
+        if missing.tries > 0 {
+            Gap::Repaired
+        } else {
+            Gap::Tracked
+        }
     }
 
     /// Gives the numbers to ask for at `now`, in ascending order.
@@ -122,7 +135,10 @@ impl NackGenerator {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
-        if self.relaxed.is_none_or(|relaxed| now.saturating_duration_since(relaxed) > Duration::from_secs(1)) {
+        if self
+            .relaxed
+            .is_none_or(|relaxed| now.saturating_duration_since(relaxed) > Duration::from_secs(1))
+        {
             self.relaxed = Some(now);
             self.tolerance = (self.tolerance * 9 / 10).max(TOLERANCE.0);
         }
@@ -193,8 +209,19 @@ mod tests {
     fn a_hole_beyond_the_bound_is_left_to_a_key_frame() {
         let now = crate::media::moment();
         let mut nack = NackGenerator::new();
-        assert_eq!(nack.note(now, Some(1000), 1001 + MAX_MISSING as u64, false), Gap::Tracked);
-        assert_eq!(nack.note(now, Some(1001 + MAX_MISSING as u64), 1300 + MAX_MISSING as u64, false), Gap::TooLarge);
+        assert_eq!(
+            nack.note(now, Some(1000), 1001 + MAX_MISSING as u64, false),
+            Gap::Tracked
+        );
+        assert_eq!(
+            nack.note(
+                now,
+                Some(1001 + MAX_MISSING as u64),
+                1300 + MAX_MISSING as u64,
+                false
+            ),
+            Gap::TooLarge
+        );
         assert_eq!(nack.due(), None);
     }
 
@@ -206,7 +233,11 @@ mod tests {
         // 300 packets a second for 20 s, 5 % of them up to 30 ms late, none lost.
         let mut arrivals: Vec<(Instant, u64)> = (0..6000u64)
             .map(|at| {
-                let late = if random.next_u64() % 20 == 0 { random.next_u64() % 30_000 } else { 0 };
+                let late = if random.next_u64() % 20 == 0 {
+                    random.next_u64() % 30_000
+                } else {
+                    0
+                };
                 (start + Duration::from_micros(at * 3333 + late), 70_000 + at)
             })
             .collect();

@@ -180,7 +180,9 @@ impl Reception {
                 return;
             }
             let passed = units(now.saturating_duration_since(before), rate);
-            let transit = passed.wrapping_sub(i64::from(timestamp.wrapping_sub(previous) as i32)).unsigned_abs();
+            let transit = passed
+                .wrapping_sub(i64::from(timestamp.wrapping_sub(previous) as i32))
+                .unsigned_abs();
             if transit < units(TRANSIT_JUMP, rate).unsigned_abs() {
                 self.jitter += transit;
                 self.jitter -= (self.jitter - transit + 8) / 16;
@@ -214,7 +216,8 @@ impl Reception {
     }
 
     fn expected(&self) -> u64 {
-        self.first.map_or(0, |first| (self.highest + 1).saturating_sub(first))
+        self.first
+            .map_or(0, |first| (self.highest + 1).saturating_sub(first))
     }
 
     /// A report block about the time since the block before; `None` if nothing was expected in it.
@@ -226,7 +229,11 @@ impl Reception {
         }
         let got = self.received - self.received_before;
         let lost = interval.saturating_sub(got);
-        self.fraction_lost = if interval == 0 { 0 } else { (lost * 256 / interval).min(255) as u8 };
+        self.fraction_lost = if interval == 0 {
+            0
+        } else {
+            (lost * 256 / interval).min(255) as u8
+        };
         self.expected_before = expected;
         self.received_before = self.received;
         Some(Block {
@@ -254,14 +261,22 @@ mod tests {
     #[test]
     fn each_number_is_new_once() {
         let mut window = ReceiveWindow::new();
-        let Arrival::New(first) = window.accept(65_000) else { panic!() };
+        let Arrival::New(first) = window.accept(65_000) else {
+            panic!()
+        };
         assert_eq!(window.accept(65_000), Arrival::Duplicate);
         assert_eq!(window.accept(65_010), Arrival::New(first + 10));
         assert_eq!(window.accept(65_005), Arrival::New(first + 5));
         assert_eq!(window.accept(65_005), Arrival::Duplicate);
-        assert_eq!(window.accept(65_010u16.wrapping_add(2000)), Arrival::New(first + 2010));
+        assert_eq!(
+            window.accept(65_010u16.wrapping_add(2000)),
+            Arrival::New(first + 2010)
+        );
         assert_eq!(window.accept(65_011), Arrival::TooOld);
-        assert_eq!(window.accept(65_010u16.wrapping_add(1500)), Arrival::New(first + 1510));
+        assert_eq!(
+            window.accept(65_010u16.wrapping_add(1500)),
+            Arrival::New(first + 1510)
+        );
     }
 
     #[test]
@@ -271,7 +286,9 @@ mod tests {
         let before = window.highest().unwrap();
         let arrivals: Vec<_> = (0..40u16).map(|at| window.accept(20_000 + at)).collect();
         assert_eq!(arrivals[30], Arrival::TooOld);
-        let Arrival::Restarted(number) = arrivals[31] else { panic!("{:?}", arrivals[31]) };
+        let Arrival::Restarted(number) = arrivals[31] else {
+            panic!("{:?}", arrivals[31])
+        };
         assert!(number > before);
         assert_eq!(arrivals[32], Arrival::New(number + 1));
     }

@@ -82,12 +82,21 @@ impl ArrivalRecorder {
     }
 
     /// Writes the feedback due at `now` into `buffer`, packet by packet, and hands each to `send`.
-    pub fn poll(&mut self, now: Instant, sender: u32, media: u32, buffer: &mut [u8], mut send: impl FnMut(&[u8])) {
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        sender: u32,
+        media: u32,
+        buffer: &mut [u8],
+        mut send: impl FnMut(&[u8]),
+    ) {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
         self.due = None;
-        let Some(highest) = self.numbers.highest() else { return };
+        let Some(highest) = self.numbers.highest() else {
+            return;
+        };
         while self.next <= highest {
             let arrivals = (self.next..=highest).map(|number| {
                 let slot = self.arrivals[(number % WINDOW) as usize];
@@ -120,8 +129,14 @@ mod tests {
         let mut buffer = [0u8; 1200];
         let mut all = Vec::new();
         recorder.poll(now, 1, 2, &mut buffer, |packet| {
-            let Some(Rtcp::TransportCc(feedback)) = Compound::new(packet).next() else { panic!() };
-            all.extend(feedback.statuses().map(|status| (status.sequence, status.arrival)));
+            let Some(Rtcp::TransportCc(feedback)) = Compound::new(packet).next() else {
+                panic!()
+            };
+            all.extend(
+                feedback
+                    .statuses()
+                    .map(|status| (status.sequence, status.arrival)),
+            );
         });
         all
     }
@@ -135,7 +150,10 @@ mod tests {
         recorder.note(start + Duration::from_millis(10), 7);
         assert_eq!(recorder.due(), Some(start + INTERVAL));
         assert!(reported(&mut recorder, start + Duration::from_millis(59)).is_empty());
-        assert_eq!(reported(&mut recorder, start + INTERVAL), [(5, Some(0)), (6, None), (7, Some(40))]);
+        assert_eq!(
+            reported(&mut recorder, start + INTERVAL),
+            [(5, Some(0)), (6, None), (7, Some(40))]
+        );
         assert_eq!(recorder.due(), None);
     }
 
@@ -147,7 +165,10 @@ mod tests {
         recorder.note(at(0), 65_535);
         recorder.note(at(5), 65_535);
         recorder.note(at(6), 1);
-        assert_eq!(reported(&mut recorder, at(60)), [(65_535, Some(0)), (0, None), (1, Some(24))]);
+        assert_eq!(
+            reported(&mut recorder, at(60)),
+            [(65_535, Some(0)), (0, None), (1, Some(24))]
+        );
         recorder.note(at(70), 0);
         assert_eq!(reported(&mut recorder, at(130)), [(0, Some(280)), (1, Some(24))]);
     }

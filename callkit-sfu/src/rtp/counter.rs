@@ -27,7 +27,9 @@ impl Unwrapper {
     /// An unwrapper that has noted `highest`.
     #[must_use]
     pub const fn at(highest: u64) -> Self {
-        Self { highest: Some(highest) }
+        Self {
+            highest: Some(highest),
+        }
     }
 
     /// The highest extended number noted.

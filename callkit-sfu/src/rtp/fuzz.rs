@@ -6,10 +6,19 @@ use super::rtcp;
 /// Reads `bytes` as RTP.
 pub fn rtp(bytes: &[u8]) {
     let Ok(packet) = Packet::parse(bytes) else { return };
-    assert!(packet.payload().len() <= bytes.len(), "a payload is part of its packet");
+    assert!(
+        packet.payload().len() <= bytes.len(),
+        "a payload is part of its packet"
+    );
     let values: usize = packet.extensions().map(|(_, value)| value.len()).sum();
     assert!(values <= bytes.len(), "extension values are part of the packet");
-    let _ = (packet.ssrc(), packet.sequence(), packet.timestamp(), packet.marker(), packet.payload_type());
+    let _ = (
+        packet.ssrc(),
+        packet.sequence(),
+        packet.timestamp(),
+        packet.marker(),
+        packet.payload_type(),
+    );
 }
 
 /// Reads `bytes` as a compound of RTCP packets.
@@ -18,9 +27,14 @@ pub fn rtcp(bytes: &[u8]) {
         match packet {
             rtcp::Rtcp::SenderReport(report) => assert!(report.blocks().count() <= 31, "five bit count"),
             rtcp::Rtcp::ReceiverReport(report) => assert!(report.blocks().count() <= 31, "five bit count"),
-            rtcp::Rtcp::Nack(nack) => assert!(nack.sequences().count() <= bytes.len() * 17 / 4, "17 per entry"),
+            rtcp::Rtcp::Nack(nack) => {
+                assert!(nack.sequences().count() <= bytes.len() * 17 / 4, "17 per entry")
+            }
             rtcp::Rtcp::TransportCc(feedback) => {
-                assert!(feedback.statuses().count() <= usize::from(u16::MAX), "16 bit count");
+                assert!(
+                    feedback.statuses().count() <= usize::from(u16::MAX),
+                    "16 bit count"
+                );
             }
             rtcp::Rtcp::Bye(bye) => assert!(bye.sources().count() <= 31, "five bit count"),
             rtcp::Rtcp::Fir(fir) => assert!(fir.targets().count() <= bytes.len() / 8, "8 bytes per entry"),

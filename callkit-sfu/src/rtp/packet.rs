@@ -59,7 +59,11 @@ impl<'a> Packet<'a> {
             }
             payload_end -= padding;
         }
-        Ok(Self { bytes, payload, payload_end })
+        Ok(Self {
+            bytes,
+            payload,
+            payload_end,
+        })
     }
 
     /// The marker bit: end of a video frame, start of a talk spurt.
@@ -110,24 +114,37 @@ impl<'a> Packet<'a> {
         if id == 0 {
             return None;
         }
-        self.extensions().find_map(|(found, value)| (found == id).then_some(value))
+        self.extensions()
+            .find_map(|(found, value)| (found == id).then_some(value))
     }
 
     /// All header extensions as (id, value). An element that leads outside of the block ends the list.
     #[must_use]
     pub fn extensions(&self) -> ExtensionIter<'a> {
         if self.bytes[0] & 0x10 == 0 {
-            return ExtensionIter { rest: &[], one_byte: true };
+            return ExtensionIter {
+                rest: &[],
+                one_byte: true,
+            };
         }
         let start = FIXED + usize::from(self.bytes[0] & 0x0f) * 4;
         let profile = u16::from_be_bytes([self.bytes[start], self.bytes[start + 1]]);
         let block = &self.bytes[start + 4..self.payload];
         if profile == ONE_BYTE {
-            ExtensionIter { rest: block, one_byte: true }
+            ExtensionIter {
+                rest: block,
+                one_byte: true,
+            }
         } else if profile & 0xfff0 == 0x1000 {
-            ExtensionIter { rest: block, one_byte: false }
+            ExtensionIter {
+                rest: block,
+                one_byte: false,
+            }
         } else {
-            ExtensionIter { rest: &[], one_byte: true }
+            ExtensionIter {
+                rest: &[],
+                one_byte: true,
+            }
         }
     }
 }
@@ -197,7 +214,11 @@ impl Outgoing {
     /// Bytes of this header.
     #[must_use]
     pub const fn length(&self) -> usize {
-        if self.transport_cc.is_some() { FIXED + 8 } else { FIXED }
+        if self.transport_cc.is_some() {
+            FIXED + 8
+        } else {
+            FIXED
+        }
     }
 
     /// Writes the header to the start of `buffer` and returns its length, or `None` if it does not fit.
@@ -238,7 +259,13 @@ mod tests {
         bytes[length..length + 3].copy_from_slice(b"abc");
         let packet = Packet::parse(&bytes[..length + 3]).unwrap();
         assert_eq!(
-            (packet.marker(), packet.payload_type(), packet.sequence(), packet.timestamp(), packet.ssrc()),
+            (
+                packet.marker(),
+                packet.payload_type(),
+                packet.sequence(),
+                packet.timestamp(),
+                packet.ssrc()
+            ),
             (true, 96, 65535, 0xdead_beef, 7)
         );
         assert_eq!(packet.extension(3), Some(&[0x12, 0x34][..]));
@@ -249,14 +276,16 @@ mod tests {
     #[test]
     fn both_extension_forms_are_read_and_padding_skipped() {
         let one = [
-            0x90, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0xbe, 0xde, 0, 2, 0x10, b'a', 0, 0x21, b'b', b'c', 0, 0, b'x',
+            0x90, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0xbe, 0xde, 0, 2, 0x10, b'a', 0, 0x21, b'b', b'c', 0, 0,
+            b'x',
         ];
         let packet = Packet::parse(&one).unwrap();
         let found: Vec<_> = packet.extensions().collect();
         assert_eq!(found, [(1, &b"a"[..]), (2, &b"bc"[..])]);
         assert_eq!(packet.payload(), b"x");
-        let two =
-            [0x90, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0x10, 0, 0, 2, 1, 0, 20, 2, b'b', b'c', 0, 0, b'x'];
+        let two = [
+            0x90, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0x10, 0, 0, 2, 1, 0, 20, 2, b'b', b'c', 0, 0, b'x',
+        ];
         let packet = Packet::parse(&two).unwrap();
         assert_eq!(packet.extension(20), Some(&b"bc"[..]));
         assert_eq!(packet.extension(1), Some(&b""[..]));
@@ -276,7 +305,9 @@ mod tests {
 
     #[test]
     fn truncated_headers_are_refused() {
-        let full = [0x91, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 0xbe, 0xde, 0, 1, 0x10, b'a', 0, 0];
+        let full = [
+            0x91, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 0xbe, 0xde, 0, 1, 0x10, b'a', 0, 0,
+        ];
         assert!(Packet::parse(&full).is_ok());
         for length in 0..full.len() {
             assert!(Packet::parse(&full[..length]).is_err(), "{length}");

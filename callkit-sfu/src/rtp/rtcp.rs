@@ -96,13 +96,19 @@ fn read(count: u8, kind: u8, body: &[u8]) -> Option<Rtcp<'_>> {
         }
         (RR, _) => {
             let (_, blocks) = body.split_at_checked(4)?;
-            Rtcp::ReceiverReport(ReceiverReport { blocks: blocks.get(..items * BLOCK)? })
+            Rtcp::ReceiverReport(ReceiverReport {
+                blocks: blocks.get(..items * BLOCK)?,
+            })
         }
-        (BYE, _) => Rtcp::Bye(Bye { sources: body.get(..items * 4)? }),
+        (BYE, _) => Rtcp::Bye(Bye {
+            sources: body.get(..items * 4)?,
+        }),
         (TRANSPORT_FEEDBACK, 1) if body.len() >= 8 => Rtcp::Nack(Nack { body }),
         (TRANSPORT_FEEDBACK, 15) => Rtcp::TransportCc(Feedback::parse(body)?),
         (PAYLOAD_FEEDBACK, 1) if body.len() >= 8 => Rtcp::Pli { media: be32(body, 4) },
-        (PAYLOAD_FEEDBACK, 4) => Rtcp::Fir(Fir { entries: body.get(8..)? }),
+        (PAYLOAD_FEEDBACK, 4) => Rtcp::Fir(Fir {
+            entries: body.get(8..)?,
+        }),
         _ => return None,
     })
 }
@@ -276,7 +282,9 @@ impl<'b> Writer<'b> {
 
     /// A sender report without report blocks.
     pub fn sender_report(&mut self, ssrc: u32, ntp: u64, rtp: u32, packets: u32, octets: u32) -> bool {
-        let Some(body) = self.open(0, SR, 6) else { return false };
+        let Some(body) = self.open(0, SR, 6) else {
+            return false;
+        };
         body[0..4].copy_from_slice(&ssrc.to_be_bytes());
         body[4..12].copy_from_slice(&ntp.to_be_bytes());
         body[12..16].copy_from_slice(&rtp.to_be_bytes());
@@ -288,7 +296,9 @@ impl<'b> Writer<'b> {
     /// A receiver report of at most 31 blocks; more are left out.
     pub fn receiver_report(&mut self, sender: u32, blocks: &[Block]) -> bool {
         let blocks = &blocks[..blocks.len().min(31)];
-        let Some(body) = self.open(blocks.len() as u8, RR, 1 + blocks.len() * 6) else { return false };
+        let Some(body) = self.open(blocks.len() as u8, RR, 1 + blocks.len() * 6) else {
+            return false;
+        };
         body[0..4].copy_from_slice(&sender.to_be_bytes());
         for (block, to) in blocks.iter().zip(body[4..].chunks_exact_mut(BLOCK)) {
             let lost = (block.lost.clamp(-0x80_0000, 0x7f_ffff) as u32) & 0x00ff_ffff;
@@ -307,7 +317,9 @@ impl<'b> Writer<'b> {
         let name = &name[..name.len().min(255)];
         // SSRC, item type, item length, name, at least one zero, padded to a word.
         let words = (4 + 2 + name.len() + 1).div_ceil(4);
-        let Some(body) = self.open(1, SDES, words) else { return false };
+        let Some(body) = self.open(1, SDES, words) else {
+            return false;
+        };
         body.fill(0);
         body[0..4].copy_from_slice(&ssrc.to_be_bytes());
         body[4] = 1;
@@ -320,7 +332,9 @@ impl<'b> Writer<'b> {
     /// what does not fit is left out.
     pub fn nack(&mut self, sender: u32, media: u32, sequences: impl Iterator<Item = u16>) -> bool {
         let start = self.length;
-        let Some(body) = self.open(1, TRANSPORT_FEEDBACK, 2) else { return false };
+        let Some(body) = self.open(1, TRANSPORT_FEEDBACK, 2) else {
+            return false;
+        };
         body[0..4].copy_from_slice(&sender.to_be_bytes());
         body[4..8].copy_from_slice(&media.to_be_bytes());
         let mut entry: Option<(u16, u16)> = None;
@@ -353,7 +367,9 @@ impl<'b> Writer<'b> {
     }
 
     fn nack_entry(&mut self, first: u16, mask: u16) -> bool {
-        let Some(entry) = self.buffer.get_mut(self.length..self.length + 4) else { return false };
+        let Some(entry) = self.buffer.get_mut(self.length..self.length + 4) else {
+            return false;
+        };
         entry[0..2].copy_from_slice(&first.to_be_bytes());
         entry[2..4].copy_from_slice(&mask.to_be_bytes());
         self.length += 4;
@@ -362,7 +378,9 @@ impl<'b> Writer<'b> {
 
     /// Asks `media` for a key frame.
     pub fn pli(&mut self, sender: u32, media: u32) -> bool {
-        let Some(body) = self.open(1, PAYLOAD_FEEDBACK, 2) else { return false };
+        let Some(body) = self.open(1, PAYLOAD_FEEDBACK, 2) else {
+            return false;
+        };
         body[0..4].copy_from_slice(&sender.to_be_bytes());
         body[4..8].copy_from_slice(&media.to_be_bytes());
         true
@@ -370,7 +388,9 @@ impl<'b> Writer<'b> {
 
     /// Asks `media` for a key frame by a full intra request; `number` changes with each new request.
     pub fn fir(&mut self, sender: u32, media: u32, number: u8) -> bool {
-        let Some(body) = self.open(4, PAYLOAD_FEEDBACK, 4) else { return false };
+        let Some(body) = self.open(4, PAYLOAD_FEEDBACK, 4) else {
+            return false;
+        };
         body.fill(0);
         body[0..4].copy_from_slice(&sender.to_be_bytes());
         body[8..12].copy_from_slice(&media.to_be_bytes());
@@ -380,7 +400,9 @@ impl<'b> Writer<'b> {
 
     /// Says that `ssrc` ends.
     pub fn bye(&mut self, ssrc: u32) -> bool {
-        let Some(body) = self.open(1, BYE, 1) else { return false };
+        let Some(body) = self.open(1, BYE, 1) else {
+            return false;
+        };
         body[0..4].copy_from_slice(&ssrc.to_be_bytes());
         true
     }
@@ -426,14 +448,21 @@ mod tests {
         assert!(writer.cname(5, b"slot-0"));
         assert!(writer.bye(5));
         let packets: Vec<_> = Compound::new(writer.finish()).collect();
-        let [Rtcp::SenderReport(sr), Rtcp::ReceiverReport(rr), Rtcp::Other { kind: SDES }, Rtcp::Bye(bye)] =
-            packets[..]
+        let [
+            Rtcp::SenderReport(sr),
+            Rtcp::ReceiverReport(rr),
+            Rtcp::Other { kind: SDES },
+            Rtcp::Bye(bye),
+        ] = packets[..]
         else {
             panic!("{packets:?}")
         };
         assert_eq!((sr.ssrc(), sr.ntp(), sr.rtp()), (5, 0x0102_0304_0506_0708, 99));
         assert_eq!(sr.blocks().count(), 0);
-        assert_eq!(rr.blocks().collect::<Vec<_>>(), [block, Block { lost: 7, ..block }]);
+        assert_eq!(
+            rr.blocks().collect::<Vec<_>>(),
+            [block, Block { lost: 7, ..block }]
+        );
         assert_eq!(bye.sources().collect::<Vec<_>>(), [5]);
     }
 
@@ -443,7 +472,9 @@ mod tests {
         let mut writer = Writer::new(&mut buffer);
         assert!(writer.pli(1, 2) && writer.fir(1, 3, 200));
         let packets: Vec<_> = Compound::new(writer.finish()).collect();
-        let [Rtcp::Pli { media: 2 }, Rtcp::Fir(fir)] = packets[..] else { panic!("{packets:?}") };
+        let [Rtcp::Pli { media: 2 }, Rtcp::Fir(fir)] = packets[..] else {
+            panic!("{packets:?}")
+        };
         assert_eq!(fir.targets().collect::<Vec<_>>(), [3]);
     }
 
@@ -469,7 +500,9 @@ mod tests {
         let mut small = [0u8; 16];
         let mut writer = Writer::new(&mut small);
         assert!(writer.nack(1, 2, [5u16, 100, 200].into_iter()));
-        let Rtcp::Nack(nack) = only(writer.finish()) else { panic!() };
+        let Rtcp::Nack(nack) = only(writer.finish()) else {
+            panic!()
+        };
         assert_eq!(nack.sequences().collect::<Vec<_>>(), [5]);
         let mut writer = Writer::new(&mut small);
         writer.nack(1, 2, std::iter::empty());

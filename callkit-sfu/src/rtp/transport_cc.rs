@@ -87,7 +87,11 @@ impl<'a> Feedback<'a> {
             sequence: self.base,
             left: self.count,
             chunks: self.chunks,
-            chunk: Chunk { bits: 0, length: 0, kind: ChunkKind::Run },
+            chunk: Chunk {
+                bits: 0,
+                length: 0,
+                kind: ChunkKind::Run,
+            },
             at: 0,
             deltas: self.deltas,
             arrival: reference * REFERENCE_TICKS,
@@ -237,13 +241,18 @@ pub fn write_feedback(
         }
         count += 1;
     }
-    let Some(reference) = reference else { return (0, count) };
+    let Some(reference) = reference else {
+        return (0, count);
+    };
     // Losses behind the last arrival are left to the next feedback: they may still come.
     let count = last_arrived;
     let mut length = HEAD;
     let mut at = 0;
     while at < count {
-        let run = symbols[at..count].iter().take_while(|symbol| **symbol == symbols[at]).count();
+        let run = symbols[at..count]
+            .iter()
+            .take_while(|symbol| **symbol == symbols[at])
+            .count();
         let chunk = if run > 7 {
             at += run;
             // A run is at most MAX_STATUSES, less than the 13 bits of its length.
@@ -290,8 +299,13 @@ mod tests {
         if length == 0 {
             return (covered, Vec::new());
         }
-        let Some(Rtcp::TransportCc(feedback)) = Compound::new(&buffer[..length]).next() else { panic!() };
-        assert_eq!((feedback.media(), feedback.number(), feedback.base()), (2, 3, base));
+        let Some(Rtcp::TransportCc(feedback)) = Compound::new(&buffer[..length]).next() else {
+            panic!()
+        };
+        assert_eq!(
+            (feedback.media(), feedback.number(), feedback.base()),
+            (2, 3, base)
+        );
         (covered, feedback.statuses().collect())
     }
 
@@ -334,7 +348,9 @@ mod tests {
 
     #[test]
     fn a_run_of_zero_length_does_not_hang() {
-        let body = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0xc0, 0];
+        let body = [
+            0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0xc0, 0,
+        ];
         let feedback = Feedback::parse(&body).unwrap();
         assert_eq!(feedback.statuses().count(), 1);
     }
