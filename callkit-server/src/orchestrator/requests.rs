@@ -1,0 +1,279 @@
+//! What people ask and what the media plane reports, turned into inputs of the dispatcher, with the checks
+//! of who may ask for what.
+
+use callkit_core::auth::{Action as Wish, Principal};
+use callkit_core::call::{CallRecord, CallState, Customer, Party};
+use callkit_core::id::{CallId, ParticipantId};
+use callkit_core::time::Timestamp;
+use callkit_routing::{Action, Input, Refused};
+use callkit_sfu::control::{Quality, SfuEvent};
+use callkit_signal::hub::{HubEvent, PrincipalKey, RequestReply};
+use callkit_signal::message::{ErrorBody, QualityView, Request, codes};
+
+use super::desk::{Answer, AnswerBody, Batch, Desk, Session};
+use super::media::Join;
+use super::views;
+
+/// Priority of a call whose customer has no special one.
+const ORDINARY: u8 = 0;
+
+impl Desk {
+    /// Something came from the signaling.
+    pub(super) fn hub_event(&mut self, now: Timestamp, event: HubEvent, batch: &mut Batch) {
+        match event {
+            HubEvent::Opened { key, principal, open } => {
+                if let Principal::Staff { id, name, .. } = &principal {
+                    self.names.insert(id.clone(), name.clone());
+                }
+                self.sessions.insert(key.clone(), Session { principal, connected: true });
+                self.note_link(now, &key, true, batch);
+                batch.openings.push((key, open));
+            }
+            HubEvent::LinkUp { key } => self.link(now, &key, true, batch),
+            HubEvent::LinkDown { key } => self.link(now, &key, false, batch),
+            HubEvent::Expired { key } => {
+                self.link(now, &key, false, batch);
+                self.sessions.remove(&key);
+            }
+            HubEvent::Request { key: _, principal, request, reply } => {
+                if let Err((reply, error)) = self.request(now, &principal, request, reply, batch) {
+                    reply.error(error);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn link(&mut self, now: Timestamp, key: &PrincipalKey, up: bool, batch: &mut Batch) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.connected = up;
+        }
+        self.note_link(now, key, up, batch);
+    }
+
+    /// A request. Refusals are answered at once: they change nothing, so they need no commit.
+    fn request(
+        &mut self,
+        now: Timestamp,
+        who: &Principal,
+        request: Request,
+        reply: RequestReply,
+        batch: &mut Batch,
+    ) -> Result<(), (RequestReply, ErrorBody)> {
+        let made = match request {
+            Request::CallStart { queue } => self.start_call(now, who, queue, batch),
+            Request::CallHangup { call } => self.participant(who, call).and_then(|_| {
+                self.carry_out(now, Input::HangUp { call, by: who.party() }, batch)
+            }),
+            Request::OfferAccept { offer } => self.take_calls(who).and_then(|agent| {
+                self.carry_out(now, Input::Accept { agent, offer }, batch)
+            }),
+            Request::OfferDecline { offer } => self.take_calls(who).and_then(|agent| {
+                self.carry_out(now, Input::Decline { agent, offer }, batch)
+            }),
+            Request::PresenceSet { presence } => self.take_calls(who).and_then(|agent| {
+                self.carry_out(now, Input::SetPresence { agent, presence: presence.to_presence() }, batch)
+            }),
+            Request::MediaOffer { call, sdp } => match self.in_conversation(who, call) {
+                Ok(participant) => {
+                    batch.joins.push((call, Join { participant, party: who.party(), sdp, reply }));
+                    return Ok(());
+                }
+                Err(error) => Err(error),
+            },
+            Request::MediaStateSet { call, media } => self.participant(who, call).map(|participant| {
+                if self.media.insert(participant, media) != Some(media) {
+                    batch.reshow.insert(call);
+                }
+                AnswerBody::Done
+            }),
+            Request::ChatSend { call, client_id, text } => self.participant(who, call).and_then(|_| {
+                let from = who.party();
+                let before = batch.fx.actions.len();
+                self.carry_out(now, Input::Chat { call, from: from.clone(), client_id, text }, batch)?;
+                let kept = batch.fx.actions[before..].iter().find_map(|action| match action {
+                    Action::ChatAdded(message) => Some(Box::new(message.clone())),
+                    _ => None,
+                });
+                kept.map(|message| AnswerBody::Chat(message, from)).ok_or_else(internal)
+            }),
+            _ => Err(ErrorBody::new(codes::UNKNOWN_TYPE, "this server does not know the request")),
+        };
+        match made {
+            Ok(body) => {
+                batch.answers.push(Answer { reply, body });
+                Ok(())
+            }
+            Err(error) => Err((reply, error)),
+        }
+    }
+
+    /// Repeating it while a call is open gives that call: a page that does not know whether its request
+    /// arrived asks again.
+    fn start_call(
+        &mut self,
+        now: Timestamp,
+        who: &Principal,
+        queue: callkit_core::id::QueueId,
+        batch: &mut Batch,
+    ) -> Result<AnswerBody, ErrorBody> {
+        let Principal::Customer { id, name, verified } = who else {
+            return Err(forbidden());
+        };
+        self.access.check(who, &Wish::StartCall).map_err(|_| forbidden())?;
+        if self.dispatcher.call_of_customer(*id).is_none() {
+            let customer = Customer { id: *id, name: name.clone(), verified: *verified };
+            self.carry_out(now, Input::RequestCall { customer, queue, priority: ORDINARY }, batch)?;
+        }
+        self.dispatcher.call_of_customer(*id).map(|call| AnswerBody::Call(call.id)).ok_or_else(internal)
+    }
+
+    fn carry_out(&mut self, now: Timestamp, input: Input, batch: &mut Batch) -> Result<AnswerBody, ErrorBody> {
+        self.decide(now, input, batch).map(|()| AnswerBody::Done).map_err(|refused| error_of(&refused))
+    }
+
+    /// The open call, if `who` takes part in it. A call that somebody else is in looks like none.
+    fn take_part(&self, who: &Principal, call: CallId) -> Result<&CallRecord, ErrorBody> {
+        let none = || ErrorBody::new(codes::NOT_FOUND, "there is no such open call");
+        let record = self.dispatcher.call(call).ok_or_else(none)?;
+        match self.access.check(who, &Wish::TakePart(record)) {
+            Ok(()) => Ok(record),
+            Err(_) if self.access.check(who, &Wish::ReadCall(record)).is_ok() => Err(not_in_call()),
+            Err(_) => Err(none()),
+        }
+    }
+
+    /// The participant that `who` is in the open call.
+    fn participant(&self, who: &Principal, call: CallId) -> Result<ParticipantId, ErrorBody> {
+        self.take_part(who, call)?.participant(&who.party()).map(|one| one.id).ok_or_else(not_in_call)
+    }
+
+    /// The participant that `who` is in a call whose media may come up.
+    fn in_conversation(&self, who: &Principal, call: CallId) -> Result<ParticipantId, ErrorBody> {
+        match self.take_part(who, call)?.state {
+            CallState::Connecting { .. } | CallState::Active { .. } => self.participant(who, call),
+            _ => Err(ErrorBody::new(codes::WRONG_PHASE, "media comes up once the call is accepted")),
+        }
+    }
+
+    fn take_calls(&self, who: &Principal) -> Result<callkit_core::id::AgentId, ErrorBody> {
+        let Principal::Staff { id, .. } = who else { return Err(forbidden()) };
+        self.access.check(who, &Wish::TakeCalls).map_err(|_| forbidden())?;
+        Ok(id.clone())
+    }
+
+    /// Something came from the media plane. A room that belongs to no open call is on its way to be closed.
+    pub(super) fn sfu_event(&mut self, now: Timestamp, event: SfuEvent, batch: &mut Batch) {
+        match event {
+            SfuEvent::MediaUp { room, participant } | SfuEvent::MediaRestored { room, participant } => {
+                let call = CallId::from(room);
+                if let Some(party) = self.party_of(call, participant) {
+                    self.media_up.insert((call, party.clone()));
+                    self.note(now, Input::MediaUp { call, party }, batch);
+                }
+            }
+            SfuEvent::MediaLost { room, participant, .. } => self.media_lost(now, room.into(), participant, batch),
+            SfuEvent::HandshakeFailed { room, participant, reason } => {
+                let call = CallId::from(room);
+                tracing::info!(%call, %participant, ?reason, "media handshake failed");
+                if let Some(party) = self.party_of(call, participant) {
+                    self.media_up.remove(&(call, party.clone()));
+                    self.note(now, Input::MediaFailed { call, party }, batch);
+                }
+            }
+            SfuEvent::RoomFailed { room } => {
+                let call = CallId::from(room);
+                tracing::error!(%call, "the media room failed; its people have to come back");
+                let people: Vec<_> = self
+                    .dispatcher
+                    .call(call)
+                    .map(|record| super::desk::present(record).map(|one| one.id).collect())
+                    .unwrap_or_default();
+                for participant in people {
+                    self.media_lost(now, call, participant, batch);
+                }
+            }
+            SfuEvent::Slots { room, participant, slots } => {
+                let call = CallId::from(room);
+                if self.party_of(call, participant).is_some()
+                    && self.slots.insert(participant, slots) != Some(slots)
+                {
+                    batch.reshow.insert(call);
+                }
+            }
+            SfuEvent::Quality { room, participant, quality } => {
+                let call = CallId::from(room);
+                if self.party_of(call, participant).is_some() {
+                    let view = quality_view(participant, &quality);
+                    batch.quality.entry(call).or_default().push(view);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn media_lost(&mut self, now: Timestamp, call: CallId, participant: ParticipantId, batch: &mut Batch) {
+        if let Some(party) = self.party_of(call, participant) {
+            self.media_up.remove(&(call, party.clone()));
+            self.note(now, Input::MediaLost { call, party }, batch);
+        }
+    }
+
+    /// The side that a present participant of an open call is on.
+    pub(super) fn party_of(&self, call: CallId, participant: ParticipantId) -> Option<Party> {
+        let record = self.dispatcher.call(call)?;
+        super::desk::present(record).find(|one| one.id == participant).map(|one| one.party.clone())
+    }
+}
+
+/// The answer to a request that the dispatcher refused.
+pub(super) fn error_of(refused: &Refused) -> ErrorBody {
+    let code = match refused {
+        Refused::UnknownCall => codes::NOT_FOUND,
+        Refused::UnknownAgent => codes::FORBIDDEN,
+        Refused::UnknownQueue => codes::UNKNOWN_QUEUE,
+        Refused::AlreadyCalling { .. } => codes::CALL_OPEN,
+        Refused::QueueFull => codes::QUEUE_FULL,
+        Refused::OfferClosed { .. } => codes::OFFER_CLOSED,
+        Refused::NotInCall => codes::NOT_IN_CALL,
+        Refused::NotConnected => codes::UNAVAILABLE,
+        Refused::InvalidPresence => codes::MALFORMED,
+        Refused::InvalidChat | Refused::ChatFull => codes::CHAT_INVALID,
+        Refused::NotInWrapUp | _ => codes::WRONG_PHASE,
+    };
+    // The text of `AlreadyCalling` names ids, which are the customer's own.
+    ErrorBody::new(code, refused.to_string())
+}
+
+pub(super) fn unavailable() -> ErrorBody {
+    ErrorBody::new(codes::UNAVAILABLE, "the server cannot do it now")
+}
+
+pub(super) fn not_in_call() -> ErrorBody {
+    ErrorBody::new(codes::NOT_IN_CALL, "not a participant of the call, or the call is over")
+}
+
+fn forbidden() -> ErrorBody {
+    ErrorBody::new(codes::FORBIDDEN, "this role may not do that")
+}
+
+pub(super) fn internal() -> ErrorBody {
+    ErrorBody::new(codes::INTERNAL, "the server does not find what it has just made")
+}
+
+/// What people are shown of a measurement.
+fn quality_view(participant: ParticipantId, quality: &Quality) -> QualityView {
+    let percent = |share: f32| (share * 100.0).clamp(0.0, 100.0);
+    let bits = |bps: u64| u32::try_from(bps).unwrap_or(u32::MAX);
+    let rtt_ms = quality.rtt.map(|rtt| u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX));
+    let (loss_up_percent, loss_down_percent) = (percent(quality.uplink_loss), percent(quality.downlink_loss));
+    QualityView {
+        participant,
+        level: views::quality_level(loss_up_percent, loss_down_percent, rtt_ms),
+        loss_up_percent,
+        loss_down_percent,
+        rtt_ms,
+        bitrate_up: bits(quality.uplink_bps),
+        bitrate_down: bits(quality.downlink_bps),
+    }
+}

@@ -1,0 +1,274 @@
+//! Records as a role may see them. Pure: equal records, equal views; what is not put in here does not
+//! leave the server.
+
+use std::collections::BTreeMap;
+
+use callkit_core::agent::{AgentRecord, Link};
+use callkit_core::call::{CallRecord, CallState, Customer, EndReason, Offer, OfferOutcome, Participant, Party};
+use callkit_core::chat::ChatMessage;
+use callkit_core::id::{AgentId, ParticipantId};
+use callkit_core::redact::Private;
+use callkit_core::time::Timestamp;
+use callkit_signal::message::{
+    AgentView, CallView, ChatView, HistoryEntry, LinkView, MAX_SNAPSHOT_CHAT, MediaState, OfferView, ParticipantView, Phase,
+    QualityLevel, Role,
+};
+
+/// What a participant is taken to have switched on until it says so.
+pub(crate) const ASSUMED_MEDIA: MediaState = MediaState { microphone: true, camera: true, screen: false };
+
+/// What a view of a call shows besides the record itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    /// The time of the view.
+    pub(crate) now: Timestamp,
+    /// Place in the queue, from 1.
+    pub(crate) position: Option<u32>,
+    /// Whether anybody of the queue is on shift.
+    pub(crate) staffed: bool,
+    /// Names of staff, as others see them.
+    pub(crate) names: &'a BTreeMap<AgentId, Private<String>>,
+    /// What participants have switched on, as far as they said so.
+    pub(crate) media: &'a BTreeMap<ParticipantId, MediaState>,
+    /// Whose media is in which receiving slot, by receiver.
+    pub(crate) slots: &'a BTreeMap<ParticipantId, [Option<ParticipantId>; 2]>,
+}
+
+/// The side of a party, as the others see it.
+pub(crate) fn role(party: &Party) -> Role {
+    match party {
+        Party::Customer => Role::Customer,
+        Party::Agent(_) => Role::Operator,
+    }
+}
+
+/// The call as `reader` sees it.
+pub(crate) fn call_view(record: &CallRecord, reader: &Party, scene: &Scene<'_>) -> CallView {
+    let receiving = record
+        .participants
+        .iter()
+        .rev()
+        .find(|one| one.party == *reader)
+        .and_then(|one| scene.slots.get(&one.id))
+        .copied()
+        .unwrap_or_default();
+    CallView {
+        id: record.id,
+        queue: record.queue.clone(),
+        version: record.version,
+        phase: phase(record, scene),
+        participants: record
+            .participants
+            .iter()
+            .filter(|one| is_listed(record, one))
+            .map(|one| participant_view(record, one, reader, receiving, scene))
+            .collect(),
+    }
+}
+
+/// The call as somebody sees it who was taken out of it while it goes on without them: for them it is
+/// over, for `reason`.
+pub(crate) fn left_view(record: &CallRecord, left: &Participant, reason: EndReason, now: Timestamp) -> CallView {
+    let until = left.left_at.unwrap_or(now);
+    let talked_ms = left.media_at.map_or(0, |from| millis(until, from));
+    CallView {
+        id: record.id,
+        queue: record.queue.clone(),
+        version: record.version,
+        phase: Phase::Ended { reason, talked_ms },
+        participants: Vec::new(),
+    }
+}
+
+/// Present people; of an ended call, those who were there at the end.
+pub(super) fn is_listed(record: &CallRecord, one: &Participant) -> bool {
+    match (&record.state, one.left_at) {
+        (_, None) => true,
+        (CallState::Ended { at, .. }, Some(left_at)) => left_at >= *at,
+        (_, Some(_)) => false,
+    }
+}
+
+fn phase(record: &CallRecord, scene: &Scene<'_>) -> Phase {
+    match &record.state {
+        CallState::Connecting { .. } => Phase::Connecting,
+        CallState::Active { since, .. } => Phase::Active { for_ms: millis(scene.now, *since) },
+        CallState::Ended { reason, .. } => Phase::Ended { reason: *reason, talked_ms: talked_ms(record) },
+        // Who is being asked is none of the customer's business; a state of a later version of the core
+        // that this one cannot name is shown as waiting.
+        CallState::Queued { .. } | CallState::Offering { .. } | _ => {
+            Phase::Queued { position: scene.position, staffed: scene.staffed }
+        }
+    }
+}
+
+/// Time talked over all segments, in milliseconds.
+fn talked_ms(record: &CallRecord) -> u64 {
+    let end = match record.state {
+        CallState::Ended { at, .. } => Some(at),
+        _ => None,
+    };
+    record
+        .segments
+        .iter()
+        .filter_map(|segment| Some(millis(segment.ended_at.or(end)?, segment.connected_at?)))
+        .fold(0, u64::saturating_add)
+}
+
+fn participant_view(
+    record: &CallRecord,
+    one: &Participant,
+    reader: &Party,
+    receiving: [Option<ParticipantId>; 2],
+    scene: &Scene<'_>,
+) -> ParticipantView {
+    let is_customer = one.party == Party::Customer;
+    let name = match &one.party {
+        Party::Customer => record.customer.name.clone(),
+        Party::Agent(agent) => scene.names.get(agent).cloned(),
+    };
+    let slot = receiving.iter().position(|whose| *whose == Some(one.id));
+    ParticipantView {
+        id: one.id,
+        role: role(&one.party),
+        you: one.party == *reader,
+        name,
+        slot: slot.and_then(|slot| u8::try_from(slot).ok()),
+        link: link_view(record, &one.party, scene.now),
+        media: scene.media.get(&one.id).copied().unwrap_or(ASSUMED_MEDIA),
+        customer: (is_customer && *reader != Party::Customer).then_some(record.customer.id),
+        verified: is_customer && record.customer.verified,
+    }
+}
+
+fn link_view(record: &CallRecord, party: &Party, now: Timestamp) -> LinkView {
+    let is_customer = *party == Party::Customer;
+    match &record.state {
+        CallState::Connecting { customer_media, agent_media, .. } => {
+            if if is_customer { *customer_media } else { *agent_media } { LinkView::Up } else { LinkView::Connecting }
+        }
+        CallState::Active { customer_link, agent_link, .. } => match if is_customer { customer_link } else { agent_link } {
+            Link::Up => LinkView::Up,
+            Link::Grace { deadline, .. } => LinkView::Reconnecting { for_ms: millis(*deadline, now) },
+            Link::Down => LinkView::Reconnecting { for_ms: 0 },
+        },
+        _ => LinkView::Connecting,
+    }
+}
+
+/// The offer as the agent sees it whom it rings at.
+pub(crate) fn offer_view(record: &CallRecord, offer: &Offer, now: Timestamp) -> OfferView {
+    let Customer { id, name, verified } = &record.customer;
+    OfferView {
+        id: offer.id,
+        call: record.id,
+        queue: record.queue.clone(),
+        customer: *id,
+        name: name.clone(),
+        verified: *verified,
+        waited_ms: millis(now, record.enqueued_at),
+        expires_in_ms: millis(offer.deadline, now),
+        ring_ms: millis(offer.deadline, offer.offered_at),
+    }
+}
+
+/// The offer with this id, wherever it stands in the record.
+pub(crate) fn find_offer(record: &CallRecord, id: callkit_core::id::OfferId) -> Option<&Offer> {
+    record.segments.iter().rev().flat_map(|segment| segment.offers.iter().rev()).find(|offer| offer.id == id)
+}
+
+/// How an offer ended, in the words of the protocol: the outcome, and the cause of a cancellation.
+pub(crate) fn outcome_words(outcome: &OfferOutcome) -> (String, Option<String>) {
+    // The serialised form is the public one; these types serialise to plain words without failing.
+    let word = |value: serde_json::Value| value.as_str().map(str::to_owned);
+    let body = serde_json::to_value(outcome).unwrap_or_default();
+    let outcome = word(body["outcome"].clone()).unwrap_or_else(|| "canceled".to_owned());
+    (outcome, word(body["cause"].clone()))
+}
+
+/// The agent's own state.
+pub(crate) fn agent_view(record: &AgentRecord, now: Timestamp) -> AgentView {
+    AgentView {
+        id: record.id.clone(),
+        version: record.version,
+        presence: record.presence.clone(),
+        presence_for_ms: millis(now, record.presence_since),
+        pending_presence: record.pending_presence.clone(),
+        activity: record.activity.clone(),
+        activity_for_ms: millis(now, record.activity_since),
+    }
+}
+
+/// A line of chat as `reader` sees it.
+pub(crate) fn chat_view(message: &ChatMessage, reader: &Party) -> ChatView {
+    let mine = message.from == *reader;
+    ChatView {
+        id: message.id,
+        call: message.call,
+        seq: message.seq,
+        from: role(&message.from),
+        mine,
+        client_id: mine.then(|| message.client_id.clone()),
+        text: message.text.clone(),
+        at_ms: message.at.as_millis(),
+    }
+}
+
+/// The newest lines that fit into a snapshot, in order.
+pub(crate) fn snapshot_chat(chat: &[ChatMessage], reader: &Party) -> Vec<ChatView> {
+    let mut bytes = 0;
+    let fitting = chat
+        .iter()
+        .rev()
+        .take_while(|message| {
+            bytes += message.text.expose().len();
+            bytes <= MAX_SNAPSHOT_CHAT
+        })
+        .count();
+    chat[chat.len() - fitting..].iter().map(|message| chat_view(message, reader)).collect()
+}
+
+/// An ended call in a list.
+pub(crate) fn history_entry(record: &CallRecord) -> HistoryEntry {
+    let (ended_ms, reason) = match record.state {
+        CallState::Ended { at, reason } => (Some(at.as_millis()), Some(reason)),
+        _ => (None, None),
+    };
+    HistoryEntry {
+        id: record.id,
+        queue: record.queue.clone(),
+        customer: record.customer.id,
+        name: record.customer.name.clone(),
+        agent: record.segments.iter().rev().find_map(|segment| segment.agent.clone()),
+        created_ms: record.created_at.as_millis(),
+        started_ms: record.segments.iter().find_map(|segment| segment.connected_at).map(Timestamp::as_millis),
+        ended_ms,
+        reason,
+    }
+}
+
+/// A summary of measured quality for people: the worse of loss (either direction) and round trip decides.
+///
+/// | | loss | round trip |
+/// |---|---|---|
+/// | fair | from 3 % | from 250 ms |
+/// | poor | from 8 % | from 500 ms |
+///
+/// Up to 3 % is repaired by retransmission and Opus FEC without anybody noticing; from 8 % speech breaks.
+/// 250 ms to the server is up to half a second mouth to ear, where people begin to talk over each other.
+pub(crate) fn quality_level(loss_up_percent: f32, loss_down_percent: f32, rtt_ms: Option<u32>) -> QualityLevel {
+    let loss = loss_up_percent.max(loss_down_percent);
+    let rtt = rtt_ms.unwrap_or(0);
+    if loss >= 8.0 || rtt >= 500 {
+        QualityLevel::Poor
+    } else if loss >= 3.0 || rtt >= 250 {
+        QualityLevel::Fair
+    } else {
+        QualityLevel::Good
+    }
+}
+
+/// Milliseconds from `earlier` to `later`.
+pub(super) fn millis(later: Timestamp, earlier: Timestamp) -> u64 {
+    u64::try_from(later.since(earlier).as_millis()).unwrap_or(u64::MAX)
+}
