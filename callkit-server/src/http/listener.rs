@@ -1,0 +1,182 @@
+//! The accept loop of the stand-alone server: limits that no handler can enforce.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// A client sends the head of its request within this time, or it is not a browser (slowloris).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests that are being answered when the server stops get this long.
+const DRAIN: Duration = Duration::from_secs(3);
+/// Pause after accepting failed because the process is out of file descriptors: trying at once would only
+/// burn processor time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Connections that one address may have open, unless a proxy stands in front: an office behind one address
+/// works, one machine cannot take all connections.
+const CONNECTIONS_PER_ADDRESS: u32 = 512;
+
+/// Limits of the accept loop.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenLimits {
+    /// Connections open at the same time.
+    pub connections: u32,
+    /// Connections of one address; `None` where every connection comes from a proxy.
+    pub per_address: Option<u32>,
+}
+
+impl ListenLimits {
+    /// The limits that `config` asks for.
+    #[must_use]
+    pub fn of(config: &crate::config::HttpConfig) -> Self {
+        Self {
+            connections: config.max_connections,
+            per_address: (!config.behind_tls_proxy).then_some(CONNECTIONS_PER_ADDRESS),
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `shutdown` ends, then stops accepting and lets requests finish.
+/// Upgraded connections are not waited for: they belong to whoever upgraded them.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ListenLimits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections as usize));
+    let addresses = Arc::new(Addresses::default());
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let accepting = async {
+        loop {
+            // Taken before accepting: beyond the limit, connections wait in the kernel's backlog.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) if is_of_one_connection(&error) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    sleep_until(Instant::now() + ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            while connections.try_join_next().is_some() {}
+            let Some(guest) = addresses.admit(peer.ip(), limits.per_address) else { continue };
+            let (router, stopping) = (router.clone(), stopping.clone());
+            connections.spawn(async move {
+                connection(stream, peer, router, stopping).await;
+                drop((place, guest));
+            });
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = shutdown => {}
+    }
+    drop(listener);
+    // Receivers are gone only if there is no connection.
+    stop.send_replace(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(DRAIN, all).await.is_err() {
+        tracing::info!("requests were still open when the server stopped");
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut stopping: watch::Receiver<bool>) {
+    // Small messages in both directions: Nagle's algorithm would hold signaling back.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(peer))));
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    loop {
+        tokio::select! {
+            result = &mut serving => {
+                if let Err(error) = result {
+                    tracing::debug!(error = %crate::console::Chain(error.as_ref()), "a connection failed");
+                }
+                return;
+            }
+            changed = stopping.changed() => {
+                serving.as_mut().graceful_shutdown();
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether accepting failed because of the connection that was to be accepted, not because of us.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Open connections per address.
+#[derive(Debug, Default)]
+struct Addresses(Mutex<BTreeMap<IpAddr, u32>>);
+
+/// One connection of an address; given back when dropped.
+#[derive(Debug)]
+struct Guest {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn admit(self: &Arc<Self>, address: IpAddr, limit: Option<u32>) -> Option<Guest> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if limit.is_some_and(|limit| *count >= limit) {
+            return None;
+        }
+        *count += 1;
+        Some(Guest { addresses: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut open = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_every_connection() {
+        let addresses = Arc::new(Addresses::default());
+        let (greedy, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let held: Vec<_> = (0..2).map(|_| addresses.admit(greedy, Some(2))).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(addresses.admit(greedy, Some(2)).is_none());
+        assert!(addresses.admit(other, Some(2)).is_some());
+        drop(held);
+        assert!(addresses.admit(greedy, Some(2)).is_some());
+        assert!(addresses.0.lock().unwrap().is_empty(), "addresses without connections are forgotten");
+    }
+}
