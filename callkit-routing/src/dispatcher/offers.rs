@@ -1,7 +1,7 @@
 //! Offers: made, accepted, declined, missed, taken back. An offer takes the call and the agent in the same
 //! transition and gives both back in the same transition (rows A1-A6, C5, C12, C13).
 
-use callkit_core::agent::{Activity, AgentRecord, Presence};
+use callkit_core::agent::{Activity, Presence};
 use callkit_core::call::{CallState, Explanation, Offer, OfferOutcome, Participant, Party};
 use callkit_core::event::EventKind;
 use callkit_core::id::{AgentId, CallId, OfferId};
@@ -117,43 +117,18 @@ impl Dispatcher {
             return None;
         };
         let (offer, agent) = (*offer, agent.clone());
-        self.book.edit_call(call, |open| {
-            let stay = open.record.segments.last_mut();
-            if let Some(one) = stay.and_then(|stay| stay.offers.iter_mut().rev().find(|one| one.id == offer))
-            {
-                one.outcome = Some(outcome);
-                one.closed_at = Some(now);
-            }
+        let closed = self.book.edit_call(call, |open| {
+            let offers = &mut open.record.segments.last_mut()?.offers;
+            let one = offers
+                .iter_mut()
+                .rev()
+                .find(|one| one.id == offer && one.outcome.is_none())?;
+            one.outcome = Some(outcome);
+            one.closed_at = Some(now);
+            Some(())
         });
-        let timers = self.book.timers;
-        let rings = |record: &AgentRecord| matches!(record.activity, Activity::Reserved { offer: at, .. } if at == offer);
-        let mut not_responding = None;
-        // After a restart the agent was freed before the offer is closed.
-        if self.agent(&agent).is_some_and(rings) {
-            not_responding = self.book.edit_agent(&agent, |record| {
-                record.activity_since = now;
-                record.activity = Activity::Idle;
-                match outcome {
-                    OfferOutcome::Accepted => {
-                        record.activity = Activity::Connecting { call };
-                        record.misses = 0;
-                    }
-                    OfferOutcome::Declined => {
-                        record.misses = 0;
-                        record.idle_since = record.idle_since.max(now);
-                        record.cool_down(now, timers.decline_cooldown);
-                    }
-                    OfferOutcome::Missed => {
-                        record.misses = record.misses.saturating_add(1);
-                        record.idle_since = record.idle_since.max(now);
-                        record.cool_down(now, timers.miss_cooldown);
-                    }
-                    // Taken back: costs the agent nothing, not even the place among the idle (A5).
-                    _ => {}
-                }
-                record.misses >= timers.max_misses
-            });
-        }
+        closed.flatten()?;
+        let not_responding = self.answered(step, &agent, offer, call, outcome);
         self.emit(
             step,
             call,
@@ -169,10 +144,53 @@ impl Dispatcher {
             call,
             outcome,
         });
-        if outcome == OfferOutcome::Missed && not_responding == Some(true) {
+        if not_responding {
             self.set_presence(step, &agent, Presence::NotResponding);
         }
         Some(agent)
+    }
+
+    /// What the end of an offer means for its agent; whether too many in a row were missed.
+    fn answered(
+        &mut self,
+        step: &Step,
+        agent: &AgentId,
+        offer: OfferId,
+        call: CallId,
+        outcome: OfferOutcome,
+    ) -> bool {
+        let rings = Activity::Reserved { offer, call };
+        // After a restart the agent was freed before the offer is closed.
+        if self.agent(agent).is_none_or(|record| record.activity != rings) {
+            return false;
+        }
+        let now = step.now;
+        let timers = self.book.timers;
+        let not_responding = self.book.edit_agent(agent, |record| {
+            record.activity_since = now;
+            record.activity = Activity::Idle;
+            match outcome {
+                OfferOutcome::Accepted => {
+                    record.activity = Activity::Connecting { call };
+                    record.misses = 0;
+                }
+                OfferOutcome::Declined => {
+                    record.misses = 0;
+                    record.idle_since = record.idle_since.max(now);
+                    record.cool_down(now, timers.decline_cooldown);
+                }
+                OfferOutcome::Missed => {
+                    record.misses = record.misses.saturating_add(1);
+                    record.idle_since = record.idle_since.max(now);
+                    record.cool_down(now, timers.miss_cooldown);
+                    return record.misses >= timers.max_misses;
+                }
+                // Taken back: costs the agent nothing, not even the place among the idle (A5).
+                _ => {}
+            }
+            false
+        });
+        not_responding == Some(true)
     }
 
     /// A2.

@@ -271,6 +271,16 @@ fn c14_the_longest_wait_lets_the_ring_finish_and_then_ends_the_call() {
     assert!(matches!(world.state(call), CallState::Offering { .. }));
     world.decline("a");
     assert_eq!(world.end_reason(call), Some(EndReason::QueueTimeout));
+    assert_eq!(
+        world.outcomes(call),
+        [("a".to_owned(), Some(OfferOutcome::Declined))]
+    );
+    let closed = |event: &&EventKind| matches!(event, EventKind::OfferClosed { .. });
+    assert_eq!(
+        world.events.iter().filter(closed).count(),
+        1,
+        "an offer ends once"
+    );
     assert_eq!(world.offer("b"), None);
 }
 
