@@ -26,6 +26,6 @@ pub mod media;
 pub mod rtp;
 pub mod sdp;
 pub mod shard;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;

@@ -92,6 +92,7 @@ impl Sfu {
             .iter()
             .map(if_addrs::Interface::ip)
             .collect();
+        let epoch = (clock.monotonic(), clock.now());
         let identity = Arc::new(DtlsIdentity::generate()?);
         let mut random = IdSource::from_entropy(seed);
         let (sender, receiver) = mpsc::channel(config.event_queue.max(1));
@@ -118,6 +119,7 @@ impl Sfu {
                 video: config.video.clone(),
                 timeouts: config.timeouts.clone(),
                 max_participants: config.max_participants,
+                epoch,
             };
             let mut shard_seed = [0; 32];
             shard_seed[..16].copy_from_slice(&random.next_u128().to_le_bytes());

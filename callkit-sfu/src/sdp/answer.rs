@@ -75,11 +75,19 @@ pub fn negotiate(
     random: &mut IdSource,
 ) -> Result<Negotiated, SdpError> {
     if offer.media.len() != M_LINES {
-        return Err(SdpError::Layout { index: offer.media.len().min(M_LINES) });
+        return Err(SdpError::Layout {
+            index: offer.media.len().min(M_LINES),
+        });
     }
     let mut known_mids: Vec<&str> = Vec::with_capacity(M_LINES);
-    let mut ssrcs = SsrcSource { random, used: Vec::new() };
-    let mut layout = MediaLayout { uplinks: Vec::new(), downlinks: Vec::new() };
+    let mut ssrcs = SsrcSource {
+        random,
+        used: Vec::new(),
+    };
+    let mut layout = MediaLayout {
+        uplinks: Vec::new(),
+        downlinks: Vec::new(),
+    };
     let mut sections = Vec::with_capacity(M_LINES);
     let mut common = video.clone();
     for (index, section) in offer.media.iter().enumerate() {
@@ -107,23 +115,45 @@ pub fn negotiate(
                 mid: section.mid.clone(),
                 slot,
                 source,
-                rtx_ssrc: agreed.iter().any(|payload| payload.rtx.is_some()).then(|| ssrcs.next()),
+                rtx_ssrc: agreed
+                    .iter()
+                    .any(|payload| payload.rtx.is_some())
+                    .then(|| ssrcs.next()),
                 payloads: agreed,
                 extensions,
                 ssrc: ssrcs.next(),
             }),
         }
-        sections.push(AnswerSection { kind: section.kind, mid: section.mid.clone(), payloads, extensions });
+        sections.push(AnswerSection {
+            kind: section.kind,
+            mid: section.mid.clone(),
+            payloads,
+            extensions,
+        });
     }
     if common.0.is_empty() {
-        return Err(SdpError::NoUsableCodec { index: Source::Camera.index() });
+        return Err(SdpError::NoUsableCodec {
+            index: Source::Camera.index(),
+        });
     }
-    Ok(Negotiated { layout, video: common, sections })
+    Ok(Negotiated {
+        layout,
+        video: common,
+        sections,
+    })
 }
 
 fn check_shape(section: &MediaSection, source: Source, sends: bool) -> Option<()> {
-    let kind = if source.is_audio() { MediaKind::Audio } else { MediaKind::Video };
-    let way = if sends { Direction::SendOnly } else { Direction::RecvOnly };
+    let kind = if source.is_audio() {
+        MediaKind::Audio
+    } else {
+        MediaKind::Video
+    };
+    let way = if sends {
+        Direction::SendOnly
+    } else {
+        Direction::RecvOnly
+    };
     let fits = section.kind == kind
         && !section.rejected
         && !section.mid.is_empty()
@@ -138,9 +168,27 @@ fn uplink(section: &MediaSection, source: Source, payloads: Vec<Payload>, extens
         _ => Vec::new(),
     };
     let is_rtx = |ssrc: &u32| section.fid.iter().any(|(_, rtx)| rtx == ssrc);
-    let rtx_of = |ssrc: u32| section.fid.iter().find(|(media, _)| *media == ssrc).map(|(_, rtx)| *rtx);
-    let ssrcs = section.ssrcs.iter().filter(|ssrc| !is_rtx(ssrc)).map(|ssrc| (*ssrc, rtx_of(*ssrc))).collect();
-    Uplink { mid: section.mid.clone(), source, payloads, extensions, rids, ssrcs }
+    let rtx_of = |ssrc: u32| {
+        section
+            .fid
+            .iter()
+            .find(|(media, _)| *media == ssrc)
+            .map(|(_, rtx)| *rtx)
+    };
+    let ssrcs = section
+        .ssrcs
+        .iter()
+        .filter(|ssrc| !is_rtx(ssrc))
+        .map(|ssrc| (*ssrc, rtx_of(*ssrc)))
+        .collect();
+    Uplink {
+        mid: section.mid.clone(),
+        source,
+        payloads,
+        extensions,
+        rids,
+        ssrcs,
+    }
 }
 
 type UsablePayload = (Payload, RtpMap, Vec<&'static str>);
@@ -149,7 +197,10 @@ type UsablePayload = (Payload, RtpMap, Vec<&'static str>);
 fn usable_payloads(section: &MediaSection, source: Source, video: &CodecSet) -> Vec<UsablePayload> {
     if source.is_audio() {
         let opus = section.rtp_maps.iter().find(|map| map.encoding == "opus/48000/2");
-        return opus.map(|map| usable(section, map, Codec::Opus)).into_iter().collect();
+        return opus
+            .map(|map| usable(section, map, Codec::Opus))
+            .into_iter()
+            .collect();
     }
     let of_codec = |codec: &Codec| {
         let map = section.rtp_maps.iter().find(|map| is_codec(map, *codec))?;
@@ -159,20 +210,39 @@ fn usable_payloads(section: &MediaSection, source: Source, video: &CodecSet) -> 
 }
 
 fn usable(section: &MediaSection, map: &RtpMap, codec: Codec) -> UsablePayload {
-    let known: &[&'static str] = if codec == Codec::Opus { &VIDEO_FEEDBACK[..1] } else { &VIDEO_FEEDBACK };
-    let feedback: Vec<&'static str> =
-        known.iter().copied().filter(|kind| section.has_feedback(map.payload, kind)).collect();
+    let known: &[&'static str] = if codec == Codec::Opus {
+        &VIDEO_FEEDBACK[..1]
+    } else {
+        &VIDEO_FEEDBACK
+    };
+    let feedback: Vec<&'static str> = known
+        .iter()
+        .copied()
+        .filter(|kind| section.has_feedback(map.payload, kind))
+        .collect();
     // Retransmission is asked for by NACK; without it the payload type is dead weight.
     let rtx = section.rtx_of(map.payload).filter(|_| feedback.contains(&"nack"));
     let mut map = map.clone();
     if codec == Codec::Opus {
         map.fmtp = opus_parameters(&map.fmtp);
     }
-    (Payload { codec, media: map.payload, rtx }, map, feedback)
+    (
+        Payload {
+            codec,
+            media: map.payload,
+            rtx,
+        },
+        map,
+        feedback,
+    )
 }
 
 fn opus_parameters(offered: &str) -> String {
-    let known = |part: &&str| part.split('=').next().is_some_and(|name| OPUS_PARAMETERS.contains(&name));
+    let known = |part: &&str| {
+        part.split('=')
+            .next()
+            .is_some_and(|name| OPUS_PARAMETERS.contains(&name))
+    };
     let mut kept: Vec<&str> = offered.split(';').map(str::trim).filter(known).collect();
     if !kept.iter().any(|part| part.starts_with("useinbandfec=")) {
         kept.push("useinbandfec=1");
@@ -182,12 +252,18 @@ fn opus_parameters(offered: &str) -> String {
 
 fn is_codec(map: &RtpMap, codec: Codec) -> bool {
     let parameter = |name: &str| {
-        map.fmtp.split(';').find_map(|part| part.trim().strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
+        map.fmtp.split(';').find_map(|part| {
+            part.trim()
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('='))
+        })
     };
     match codec {
         Codec::Opus => map.encoding == "opus/48000/2",
         Codec::Vp8 => map.encoding == "vp8/90000",
-        Codec::Vp9 => map.encoding == "vp9/90000" && parameter("profile-id").is_none_or(|profile| profile == "0"),
+        Codec::Vp9 => {
+            map.encoding == "vp9/90000" && parameter("profile-id").is_none_or(|profile| profile == "0")
+        }
         Codec::Av1 => map.encoding == "av1/90000",
         Codec::H264 => {
             // Constrained baseline: profile_idc 66 with constraint_set1 (RFC 6184 section 8.1).
@@ -201,7 +277,13 @@ fn is_codec(map: &RtpMap, codec: Codec) -> bool {
 fn extensions(section: &MediaSection, source: Source) -> Extensions {
     let id = |uri: &str| {
         let usable = |id: &u8| (1..=MAX_EXTENSION_ID).contains(id);
-        section.extensions.iter().find(|one| one.uri == uri).map(|one| one.id).filter(usable).unwrap_or(0)
+        section
+            .extensions
+            .iter()
+            .find(|one| one.uri == uri)
+            .map(|one| one.id)
+            .filter(usable)
+            .unwrap_or(0)
     };
     Extensions {
         transport_cc: id(TRANSPORT_CC),
@@ -243,7 +325,10 @@ impl Negotiated {
     fn write(&self, sdp: &mut String, config: &AnswerConfig<'_>) -> std::fmt::Result {
         // RFC 8866 section 5.2 asks for a number below 2^63.
         let session = config.session >> 1;
-        write!(sdp, "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE")?;
+        write!(
+            sdp,
+            "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE"
+        )?;
         for section in &self.sections {
             write!(sdp, " {}", section.mid)?;
         }
@@ -267,7 +352,11 @@ impl Negotiated {
         config: &AnswerConfig<'_>,
         first: bool,
     ) -> std::fmt::Result {
-        let kind = if section.kind == MediaKind::Audio { "audio" } else { "video" };
+        let kind = if section.kind == MediaKind::Audio {
+            "audio"
+        } else {
+            "video"
+        };
         write!(sdp, "m={kind} 9 UDP/TLS/RTP/SAVPF")?;
         for (payload, ..) in &section.payloads {
             write!(sdp, " {}", payload.media)?;
@@ -276,8 +365,17 @@ impl Negotiated {
             }
         }
         write!(sdp, "\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\n", section.mid)?;
-        write!(sdp, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", config.ufrag, config.pwd.expose())?;
-        write!(sdp, "a=fingerprint:sha-256 {}\r\na=setup:passive\r\n", config.fingerprint)?;
+        write!(
+            sdp,
+            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
+            config.ufrag,
+            config.pwd.expose()
+        )?;
+        write!(
+            sdp,
+            "a=fingerprint:sha-256 {}\r\na=setup:passive\r\n",
+            config.fingerprint
+        )?;
         write!(sdp, "a=rtcp-mux\r\na=rtcp-rsize\r\n")?;
         if first {
             // Bundled: the candidates of the first m-line are those of all (RFC 9143 section 9).
@@ -286,7 +384,11 @@ impl Negotiated {
                 let preference = 65_535_u32.saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
                 let priority = (126 << 24) | (preference << 8) | 255;
                 let (ip, port) = (candidate.ip(), candidate.port());
-                write!(sdp, "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n", index + 1)?;
+                write!(
+                    sdp,
+                    "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n",
+                    index + 1
+                )?;
             }
             write!(sdp, "a=end-of-candidates\r\n")?;
         }
@@ -348,11 +450,17 @@ fn write_downlink(sdp: &mut String, downlink: &Downlink) -> std::fmt::Result {
         Source::ScreenAudio => ("screen", "screen-audio"),
     };
     let (slot, ssrc) = (downlink.slot, downlink.ssrc);
-    write!(sdp, "a=sendonly\r\na=msid:slot{slot}-{stream} slot{slot}-{track}\r\n")?;
+    write!(
+        sdp,
+        "a=sendonly\r\na=msid:slot{slot}-{stream} slot{slot}-{track}\r\n"
+    )?;
     // Chromium takes the first SSRC line of an m-section as the primary one: media before retransmission.
     write!(sdp, "a=ssrc:{ssrc} cname:slot{slot}-{stream}\r\n")?;
     if let Some(rtx) = downlink.rtx_ssrc {
-        write!(sdp, "a=ssrc:{rtx} cname:slot{slot}-{stream}\r\na=ssrc-group:FID {ssrc} {rtx}\r\n")?;
+        write!(
+            sdp,
+            "a=ssrc:{rtx} cname:slot{slot}-{stream}\r\na=ssrc-group:FID {ssrc} {rtx}\r\n"
+        )?;
     }
     Ok(())
 }

@@ -187,7 +187,9 @@ impl Parser {
         if let Some(rest) = line.strip_prefix("m=") {
             return self.media_line(rest, malformed);
         }
-        let Some(attribute) = line.strip_prefix("a=") else { return Ok(()) };
+        let Some(attribute) = line.strip_prefix("a=") else {
+            return Ok(());
+        };
         let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
         match name {
             "ice-ufrag" => return self.ufrag.set(value.to_owned()),
@@ -238,8 +240,16 @@ impl Parser {
             fid: Vec::new(),
         };
         // The m-line's order is the offerer's preference; names come with the rtpmap lines.
-        for payload in words.skip(1).filter_map(|word| word.parse().ok()).take(MAX_PER_LINE) {
-            section.rtp_maps.push(RtpMap { payload, encoding: String::new(), fmtp: String::new() });
+        for payload in words
+            .skip(1)
+            .filter_map(|word| word.parse().ok())
+            .take(MAX_PER_LINE)
+        {
+            section.rtp_maps.push(RtpMap {
+                payload,
+                encoding: String::new(),
+                fmtp: String::new(),
+            });
         }
         self.media.push(section);
         Ok(())
@@ -251,16 +261,33 @@ impl Parser {
         if !algorithm.eq_ignore_ascii_case("sha-256") {
             return Ok(());
         }
-        self.fingerprint.set(Fingerprint::parse(digest.trim()).ok_or(malformed)?)
+        self.fingerprint
+            .set(Fingerprint::parse(digest.trim()).ok_or(malformed)?)
     }
 
     fn finish(self) -> Result<Offer, SdpError> {
-        let ice_chars = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte));
-        let ufrag = self.ufrag.0.filter(|text| (4..=256).contains(&text.len()) && ice_chars(text));
-        let pwd = self.pwd.0.filter(|text| (22..=256).contains(&text.len()) && ice_chars(text));
-        let (Some(ufrag), Some(pwd)) = (ufrag, pwd) else { return Err(SdpError::NoIceCredentials) };
+        let ice_chars = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+        };
+        let ufrag = self
+            .ufrag
+            .0
+            .filter(|text| (4..=256).contains(&text.len()) && ice_chars(text));
+        let pwd = self
+            .pwd
+            .0
+            .filter(|text| (22..=256).contains(&text.len()) && ice_chars(text));
+        let (Some(ufrag), Some(pwd)) = (ufrag, pwd) else {
+            return Err(SdpError::NoIceCredentials);
+        };
         let fingerprint = self.fingerprint.0.ok_or(SdpError::NoFingerprint)?;
-        Ok(Offer { ufrag, pwd: Secret::new(pwd), fingerprint, media: self.media })
+        Ok(Offer {
+            ufrag,
+            pwd: Secret::new(pwd),
+            fingerprint,
+            media: self.media,
+        })
     }
 }
 
@@ -277,7 +304,9 @@ fn direction(name: &str) -> Option<Direction> {
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_TOKEN
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 fn push_bounded<T>(list: &mut Vec<T>, item: T) {
@@ -315,12 +344,28 @@ impl MediaSection {
                 let (id, rest) = value.split_once(' ')?;
                 let id = id.split('/').next()?.parse().ok()?;
                 let uri = rest.split(' ').next()?;
-                push_bounded(&mut self.extensions, ExtMap { id, uri: uri.to_owned() });
+                push_bounded(
+                    &mut self.extensions,
+                    ExtMap {
+                        id,
+                        uri: uri.to_owned(),
+                    },
+                );
             }
             "rtcp-fb" => {
                 let (payload, kind) = value.split_once(' ')?;
-                let payload = if payload == "*" { None } else { Some(payload.parse().ok()?) };
-                push_bounded(&mut self.feedback, Feedback { payload, kind: kind.trim().to_owned() });
+                let payload = if payload == "*" {
+                    None
+                } else {
+                    Some(payload.parse().ok()?)
+                };
+                push_bounded(
+                    &mut self.feedback,
+                    Feedback {
+                        payload,
+                        kind: kind.trim().to_owned(),
+                    },
+                );
             }
             "rid" => {
                 let mut words = value.split(' ');
@@ -363,5 +408,7 @@ impl MediaSection {
 }
 
 fn apt(fmtp: &str) -> Option<u8> {
-    fmtp.split(';').find_map(|part| part.trim().strip_prefix("apt=")).and_then(|number| number.parse().ok())
+    fmtp.split(';')
+        .find_map(|part| part.trim().strip_prefix("apt="))
+        .and_then(|number| number.parse().ok())
 }

@@ -106,12 +106,15 @@ impl SendBatch {
     /// Queues a ready datagram.
     pub(super) fn push(&mut self, path: Path, datagram: &[u8]) {
         let mut hint = LaneHint::default();
-        match self.buffer(path, &mut hint) {
-            Some(buffer) if datagram.len() <= buffer.len() => {
-                buffer[..datagram.len()].copy_from_slice(datagram);
+        let Some(buffer) = self.buffer(path, &mut hint) else {
+            return;
+        };
+        match buffer.get_mut(..datagram.len()) {
+            Some(buffer) => {
+                buffer.copy_from_slice(datagram);
                 self.commit(datagram.len());
             }
-            _ => self.dropped += 1,
+            None => self.dropped += 1,
         }
     }
 

@@ -15,7 +15,6 @@ mod batch;
 #[cfg(feature = "net")]
 pub(crate) mod driver;
 mod peer;
-mod provisional;
 mod room;
 #[cfg(feature = "net")]
 mod socket;
@@ -30,9 +29,10 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use callkit_core::id::{IdSource, ParticipantId, RoomId};
+use callkit_core::time::Timestamp;
 
 pub use batch::{DatagramSink, SendBatch};
 #[cfg(feature = "net")]
@@ -40,7 +40,7 @@ pub(crate) use socket::open as open_socket;
 pub use stats::{Drops, ShardStats};
 
 use crate::control::{JoinError, Joined, MediaTimeouts, SfuEvent};
-use crate::media::Grant;
+use crate::media::{Grant, NtpTime, RoomConfig};
 use crate::sdp::{AnswerConfig, CodecSet, Fingerprint, Offer};
 use crate::transport::ice::addressee;
 use crate::transport::{DtlsIdentity, IceCredentials, PacketKind, Path, StunReject, Transport, classify};
@@ -57,6 +57,16 @@ pub struct ShardConfig {
     pub timeouts: MediaTimeouts,
     /// Participants at most.
     pub max_participants: usize,
+    /// A moment on the media clock and what it is in civil time: sender reports tell both.
+    pub epoch: (Instant, Timestamp),
+}
+
+impl ShardConfig {
+    fn ntp(&self, now: Instant) -> NtpTime {
+        let (moment, civil) = self.epoch;
+        let civil = Duration::from_millis(civil.as_millis());
+        NtpTime::from_unix(civil + now.saturating_duration_since(moment))
+    }
 }
 
 /// A participant, for the tables of addresses and names.
@@ -371,12 +381,13 @@ impl Shard {
         });
         let serial = self.next_serial;
         self.next_serial += 1;
+        let media = RoomConfig::new(self.random.next_u64(), self.config.ntp(now));
         self.rooms[place] = Some(Box::new(RoomSlot::new(
             now,
             id,
             serial,
             self.config.timeouts.settle,
-            &mut self.random,
+            media,
         )));
         self.by_id.insert(id, place);
         place

@@ -7,11 +7,10 @@ use callkit_core::id::{IdSource, ParticipantId, RoomId};
 
 use super::batch::{LaneHint, SendBatch};
 use super::peer::{Peer, Phase, QualityClock, RoomEgress};
-use super::provisional::{Room, RoomConfig};
 use super::stats::ShardStats;
 use crate::control::{JoinError, LossCause, MediaTimeouts, Quality, SfuEvent, Slots};
 use crate::layout::SLOTS;
-use crate::media::Grant;
+use crate::media::{Grant, JoinRefused, Room, RoomConfig};
 use crate::sdp::{CodecSet, Negotiated, Offer, SdpError, negotiate};
 use crate::transport::{PacketKind, Path, StunReject, Transport, TransportEvent};
 
@@ -35,21 +34,11 @@ pub(super) struct RoomSlot {
 }
 
 impl RoomSlot {
-    pub(super) fn new(
-        now: Instant,
-        id: RoomId,
-        serial: u64,
-        settle: Duration,
-        random: &mut IdSource,
-    ) -> Self {
-        let config = RoomConfig {
-            seed: random.next_u64(),
-            ..RoomConfig::default()
-        };
+    pub(super) fn new(now: Instant, id: RoomId, serial: u64, settle: Duration, media: RoomConfig) -> Self {
         Self {
             id,
             serial,
-            media: Room::new(now, config),
+            media: Room::new(now, media),
             peers: Vec::new(),
             video: None,
             settle,
@@ -109,7 +98,9 @@ impl RoomSlot {
         let index = self
             .media
             .join(now, participant, layout, grant)
-            .map_err(|_| JoinError::RoomFull)?;
+            .map_err(|refused| match refused {
+                JoinRefused::Full => JoinError::RoomFull,
+            })?;
         let old = self.remove(now, participant, batch);
         self.video = Some(video);
         let slots = self.media.slots(index);
@@ -392,17 +383,17 @@ impl RoomSlot {
             (bits as f64 / elapsed.as_secs_f64()) as u64
         };
         let quality = Quality {
-            uplink_loss: stats.uplink_loss,
-            downlink_loss: stats.downlink_loss,
+            uplink_loss: stats.up.fraction_lost,
+            downlink_loss: stats.down.fraction_lost,
             rtt: stats.rtt,
-            jitter: stats.jitter,
-            uplink_bps: rate(stats.uplink_bytes, peer.quality.up_bytes),
-            downlink_bps: rate(stats.downlink_bytes, peer.quality.down_bytes),
+            jitter: stats.up.jitter,
+            uplink_bps: rate(stats.up.bytes, peer.quality.up_bytes),
+            downlink_bps: rate(stats.down.bytes, peer.quality.down_bytes),
         };
         peer.quality = QualityClock {
             at: now,
-            up_bytes: stats.uplink_bytes,
-            down_bytes: stats.downlink_bytes,
+            up_bytes: stats.up.bytes,
+            down_bytes: stats.down.bytes,
         };
         self.events.push(SfuEvent::Quality {
             room: self.id,

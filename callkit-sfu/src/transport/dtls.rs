@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rtc_crypto::{HashAlgorithm, RTCCryptoProvider};
-use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig, VerifyPeerCertificateFn};
+use rtc_dtls::config::{
+    ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig, VerifyPeerCertificateFn,
+};
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
@@ -68,9 +70,16 @@ impl DtlsIdentity {
         // The name says nothing about the installation: the certificate is sent to everyone.
         let certificate = Certificate::generate_self_signed(vec!["callkit".to_owned()], provider.crypto())
             .map_err(IdentityError)?;
-        let der = certificate.certificate.first().ok_or(IdentityError(Error::ErrNoCertificates))?;
+        let der = certificate
+            .certificate
+            .first()
+            .ok_or(IdentityError(Error::ErrNoCertificates))?;
         let fingerprint = fingerprint(&*provider, der.as_ref()).map_err(IdentityError)?;
-        Ok(Self { certificate, fingerprint, provider })
+        Ok(Self {
+            certificate,
+            fingerprint,
+            provider,
+        })
     }
 
     /// What the answer announces.
@@ -118,9 +127,14 @@ impl DtlsIdentity {
 }
 
 fn fingerprint(provider: &dyn RTCCryptoProvider, der: &[u8]) -> Result<Fingerprint, Error> {
-    let digest =
-        provider.crypto().hash(HashAlgorithm::Sha256, der).map_err(|error| Error::Crypto(error.to_string()))?;
-    let digest = digest.as_slice().try_into().map_err(|_| Error::Crypto("SHA-256 of wrong length".to_owned()))?;
+    let digest = provider
+        .crypto()
+        .hash(HashAlgorithm::Sha256, der)
+        .map_err(|error| Error::Crypto(error.to_string()))?;
+    let digest = digest
+        .as_slice()
+        .try_into()
+        .map_err(|_| Error::Crypto("SHA-256 of wrong length".to_owned()))?;
     Ok(Fingerprint(digest))
 }
 
@@ -157,7 +171,9 @@ enum State {
     /// Reading the first ClientHello.
     Hello(HelloReader),
     /// The endpoint has it.
-    Running { connected: bool },
+    Running {
+        connected: bool,
+    },
     Over,
 }
 
@@ -226,7 +242,9 @@ impl DtlsServer {
     }
 
     fn feed(&mut self, now: Instant, datagram: &[u8]) -> Option<DtlsEvent> {
-        let State::Running { connected } = self.state else { return None };
+        let State::Running { connected } = self.state else {
+            return None;
+        };
         match self.budget.spend(datagram, connected) {
             Verdict::Pass => {}
             Verdict::Drop => return None,
@@ -249,7 +267,9 @@ impl DtlsServer {
         for event in events {
             match event {
                 EndpointEvent::HandshakeComplete => {
-                    let Some(session) = self.session() else { return self.fail(HandshakeFailure::Incompatible) };
+                    let Some(session) = self.session() else {
+                        return self.fail(HandshakeFailure::Incompatible);
+                    };
                     self.state = State::Running { connected: true };
                     outcome = Some(DtlsEvent::Connected(session));
                 }
@@ -276,8 +296,15 @@ impl DtlsServer {
             SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => Profile::Sha1_80,
             _ => return None,
         };
-        let material = state.export_keying_material(EXPORTER, &[], profile.keying_material()).ok()?;
-        SrtpSession::new(profile, material.as_ref(), Role::Server, self.identity.provider.crypto())
+        let material = state
+            .export_keying_material(EXPORTER, &[], profile.keying_material())
+            .ok()?;
+        SrtpSession::new(
+            profile,
+            material.as_ref(),
+            Role::Server,
+            self.identity.provider.crypto(),
+        )
     }
 
     /// Repeats a flight that is due.
@@ -285,7 +312,11 @@ impl DtlsServer {
         match self.state {
             State::Running { connected: false } if self.poll_timeout().is_some_and(|due| due <= now) => {
                 let exhausted = self.endpoint.handle_timeout(PEER, now).is_err();
-                if exhausted { self.fail(HandshakeFailure::TimedOut) } else { None }
+                if exhausted {
+                    self.fail(HandshakeFailure::TimedOut)
+                } else {
+                    None
+                }
             }
             _ => None,
         }
@@ -356,9 +387,13 @@ impl Budget {
         }
         let mut rest = datagram;
         while !rest.is_empty() {
-            let Some((header, tail)) = rest.split_at_checked(RECORD_HEADER) else { return Verdict::Drop };
+            let Some((header, tail)) = rest.split_at_checked(RECORD_HEADER) else {
+                return Verdict::Drop;
+            };
             let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
-            let Some((record, tail)) = tail.split_at_checked(length) else { return Verdict::Drop };
+            let Some((record, tail)) = tail.split_at_checked(length) else {
+                return Verdict::Drop;
+            };
             rest = tail;
             let epoch = u16::from_be_bytes([header[3], header[4]]);
             match (header[0] == HANDSHAKE, epoch) {
@@ -380,11 +415,19 @@ impl Budget {
 /// The number of handshake fragments in a plain record; `None` if one lies about its size.
 fn plain_fragments(mut record: &[u8]) -> Option<u32> {
     const MESSAGE_HEADER: usize = 12;
-    let number = |bytes: &[u8]| bytes.iter().fold(0, |value, byte| (value << 8) | usize::from(*byte));
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0, |value, byte| (value << 8) | usize::from(*byte))
+    };
     let mut count = 0;
     while !record.is_empty() {
         let (header, tail) = record.split_at_checked(MESSAGE_HEADER)?;
-        let (total, offset, length) = (number(&header[1..4]), number(&header[6..9]), number(&header[9..12]));
+        let (total, offset, length) = (
+            number(&header[1..4]),
+            number(&header[6..9]),
+            number(&header[9..12]),
+        );
         if total > MAX_MESSAGE || offset + length > total || (length == 0 && total != 0) {
             return None;
         }

@@ -77,8 +77,16 @@ impl HelloReader {
     /// Takes one handshake fragment (RFC 6347 section 4.2.2) and returns what follows it.
     fn fragment<'a>(&mut self, record: &'a [u8]) -> Option<&'a [u8]> {
         let header = record.get(..MESSAGE_HEADER)?;
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |value, byte| (value << 8) | usize::from(*byte));
-        let (total, offset, length) = (number(&header[1..4]), number(&header[6..9]), number(&header[9..12]));
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |value, byte| (value << 8) | usize::from(*byte))
+        };
+        let (total, offset, length) = (
+            number(&header[1..4]),
+            number(&header[6..9]),
+            number(&header[9..12]),
+        );
         let data = record.get(MESSAGE_HEADER..MESSAGE_HEADER + length)?;
         if header[0] != CLIENT_HELLO || total == 0 || total > MAX_HELLO || offset + length > total {
             return None;
@@ -106,7 +114,11 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&mut self, bytes: usize) -> Option<usize> {
-        Some(self.take(bytes)?.iter().fold(0, |value, byte| (value << 8) | usize::from(*byte)))
+        Some(
+            self.take(bytes)?
+                .iter()
+                .fold(0, |value, byte| (value << 8) | usize::from(*byte)),
+        )
     }
 
     fn vector(&mut self, length_bytes: usize) -> Option<Self> {
@@ -133,7 +145,12 @@ fn profiles(body: &[u8]) -> Option<Vec<u16>> {
         let mut value = extensions.vector(2)?;
         if kind == USE_SRTP {
             let list = value.vector(2)?;
-            return Some(list.0.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect());
+            return Some(
+                list.0
+                    .chunks_exact(2)
+                    .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+                    .collect(),
+            );
         }
     }
     Some(Vec::new())
@@ -178,14 +195,20 @@ mod tests {
     #[test]
     fn profiles_of_a_hello_in_one_datagram_are_read() {
         let body = hello(&[1, 7, 8], 0);
-        assert_eq!(HelloReader::default().push(&record(&body, 0, body.len())), Peek::Profiles(vec![1, 7, 8]));
+        assert_eq!(
+            HelloReader::default().push(&record(&body, 0, body.len())),
+            Peek::Profiles(vec![1, 7, 8])
+        );
     }
 
     #[test]
     fn a_hello_over_several_datagrams_is_put_together_in_any_order() {
         let body = hello(&[1, 7], 1500);
         let mut reader = HelloReader::default();
-        assert_eq!(reader.push(&record(&body, 1000, body.len() - 1000)), Peek::Incomplete);
+        assert_eq!(
+            reader.push(&record(&body, 1000, body.len() - 1000)),
+            Peek::Incomplete
+        );
         assert_eq!(reader.push(&record(&body, 0, 600)), Peek::Incomplete);
         assert_eq!(reader.push(&record(&body, 500, 500)), Peek::Profiles(vec![1, 7]));
         assert_eq!(reader.into_held().len(), 3);

@@ -43,7 +43,10 @@ impl IceCredentials {
     /// Random credentials: 80 bits of name, 160 bits of password.
     #[must_use]
     pub fn random(random: &mut IdSource) -> Self {
-        Self { ufrag: ice_chars(random, 16), pwd: Secret::new(ice_chars(random, 32)) }
+        Self {
+            ufrag: ice_chars(random, 16),
+            pwd: Secret::new(ice_chars(random, 32)),
+        }
     }
 }
 
@@ -118,7 +121,13 @@ impl IceAgent {
     #[must_use]
     pub fn new(credentials: IceCredentials, remote_ufrag: &str, crypto: Arc<dyn RTCCryptoProvider>) -> Self {
         let user = format!("{}:{remote_ufrag}", credentials.ufrag);
-        Self { credentials, user, crypto: CryptoProvider(crypto), selected: None, validated: Vec::new() }
+        Self {
+            credentials,
+            user,
+            crypto: CryptoProvider(crypto),
+            selected: None,
+            validated: Vec::new(),
+        }
     }
 
     /// Our user name fragment.
@@ -154,21 +163,34 @@ impl IceAgent {
     /// [`StunReject`]: to be counted and dropped.
     pub fn handle(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<Check, StunReject> {
         let request = self.authenticate(datagram)?;
-        let authentic = request.attributes.0.iter().take_while(|one| one.typ != ATTR_MESSAGE_INTEGRITY);
+        let authentic = request
+            .attributes
+            .0
+            .iter()
+            .take_while(|one| one.typ != ATTR_MESSAGE_INTEGRITY);
         let nominated = authentic.clone().any(|one| one.typ == ATTR_USE_CANDIDATE);
         let reply = self.reply(&request, path).ok_or(StunReject::Malformed)?;
         let displaced = self.validate(path.remote);
         let selected = self.select(now, path, nominated);
-        Ok(Check { reply, selected, displaced })
+        Ok(Check {
+            reply,
+            selected,
+            displaced,
+        })
     }
 
     fn authenticate(&self, datagram: &[u8]) -> Result<Message, StunReject> {
         // The length has to be exact: FINGERPRINT is looked for at the end of the datagram.
-        let length = datagram.get(2..4).map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])));
+        let length = datagram
+            .get(2..4)
+            .map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])));
         if datagram.len() > MAX_CHECK || datagram.len() != HEADER + length || length % 4 != 0 {
             return Err(StunReject::Malformed);
         }
-        let mut message = Message { raw: datagram.to_vec(), ..Message::default() };
+        let mut message = Message {
+            raw: datagram.to_vec(),
+            ..Message::default()
+        };
         message.decode().map_err(|_| StunReject::Malformed)?;
         FINGERPRINT.check(&message).map_err(|_| StunReject::Malformed)?;
         if message.typ != BINDING_REQUEST {
@@ -179,12 +201,17 @@ impl IceAgent {
             return Err(StunReject::WrongUser);
         }
         // What follows MESSAGE-INTEGRITY is not covered by it (RFC 8489 section 14.5), the name must be.
-        let covered = message.attributes.0.iter().take_while(|one| one.typ != ATTR_MESSAGE_INTEGRITY);
+        let covered = message
+            .attributes
+            .0
+            .iter()
+            .take_while(|one| one.typ != ATTR_MESSAGE_INTEGRITY);
         if !covered.clone().any(|one| one.typ == ATTR_USERNAME) {
             return Err(StunReject::NotAuthentic);
         }
         let key = self.credentials.pwd.expose().as_bytes();
-        MessageIntegrity::check(&mut message, key, self.crypto.0.crypto()).map_err(|_| StunReject::NotAuthentic)?;
+        MessageIntegrity::check(&mut message, key, self.crypto.0.crypto())
+            .map_err(|_| StunReject::NotAuthentic)?;
         Ok(message)
     }
 
@@ -193,7 +220,10 @@ impl IceAgent {
             self.credentials.pwd.expose().clone(),
             self.crypto.0.crypto(),
         );
-        let mapped = XorMappedAddress { ip: path.remote.ip(), port: path.remote.port() };
+        let mapped = XorMappedAddress {
+            ip: path.remote.ip(),
+            port: path.remote.port(),
+        };
         let mut reply = Message::new();
         reply
             .build(&[
@@ -231,7 +261,10 @@ impl IceAgent {
                 false
             }
             _ => {
-                self.selected = Some(Selected { path, last_received: now });
+                self.selected = Some(Selected {
+                    path,
+                    last_received: now,
+                });
                 true
             }
         }

@@ -33,7 +33,11 @@ pub struct Path {
 impl std::fmt::Debug for Path {
     /// Addresses are personal data: only the family is shown.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.remote.is_ipv4() { "Path(v4)" } else { "Path(v6)" })
+        f.write_str(if self.remote.is_ipv4() {
+            "Path(v4)"
+        } else {
+            "Path(v6)"
+        })
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::Path;
 use super::dtls::{DtlsEvent, DtlsIdentity, DtlsServer, HandshakeFailure};
 use super::ice::{IceAgent, IceCredentials, StunReject};
 use super::srtp::{Profile, SrtpError, SrtpSession};
-use super::Path;
 use crate::sdp::{Fingerprint, Offer};
 
 /// What the shard has to know.
@@ -64,7 +64,12 @@ pub struct Transport {
 impl Transport {
     /// The transport for who sent `offer`.
     #[must_use]
-    pub fn new(now: Instant, offer: &Offer, credentials: IceCredentials, identity: Arc<DtlsIdentity>) -> Self {
+    pub fn new(
+        now: Instant,
+        offer: &Offer,
+        credentials: IceCredentials,
+        identity: Arc<DtlsIdentity>,
+    ) -> Self {
         let ice = IceAgent::new(credentials, &offer.ufrag, identity.provider());
         Self::assemble(now, ice, identity, offer.fingerprint)
     }
@@ -131,7 +136,10 @@ impl Transport {
         self.last_received = now;
         reply(&check.reply);
         let event = check.selected.then_some(TransportEvent::PathSelected { first });
-        Ok(CheckOutcome { event, displaced: check.displaced })
+        Ok(CheckOutcome {
+            event,
+            displaced: check.displaced,
+        })
     }
 
     /// Handles a DTLS datagram from a validated path.
@@ -179,7 +187,12 @@ impl Transport {
         Some(&mut packet[..len])
     }
 
-    fn opened(&mut self, now: Instant, path: Path, opened: Option<Result<usize, SrtpError>>) -> Option<usize> {
+    fn opened(
+        &mut self,
+        now: Instant,
+        path: Path,
+        opened: Option<Result<usize, SrtpError>>,
+    ) -> Option<usize> {
         match opened {
             Some(Ok(len)) => {
                 self.stats.opened += 1;

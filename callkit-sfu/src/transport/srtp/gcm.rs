@@ -46,7 +46,11 @@ impl Keys {
             cipher.encrypt_block(&mut block);
             <[u8; 16]>::from(block)
         };
-        let key = |label| UnboundKey::new(&AES_128_GCM, &block(label)[..KEY]).ok().map(LessSafeKey::new);
+        let key = |label| {
+            UnboundKey::new(&AES_128_GCM, &block(label)[..KEY])
+                .ok()
+                .map(LessSafeKey::new)
+        };
         let salt = |label| {
             let mut salt = [0; SALT];
             salt.copy_from_slice(&block(label)[..SALT]);
@@ -110,7 +114,11 @@ impl GcmReceiver {
     #[must_use]
     pub fn new(master_key: &[u8], master_salt: &[u8]) -> Option<Self> {
         let keys = Keys::derive(master_key, master_salt)?;
-        Some(Self { keys, rtp: Streams::default(), rtcp: Streams::default() })
+        Some(Self {
+            keys,
+            rtp: Streams::default(),
+            rtcp: Streams::default(),
+        })
     }
 
     /// See [`SrtpSession::open_rtp`](super::SrtpSession::open_rtp).
@@ -126,8 +134,11 @@ impl GcmReceiver {
         let candidate = self.rtp.rtp(ssrc, sequence)?;
         let nonce = self.keys.rtp_nonce(ssrc, candidate.index);
         let (aad, sealed) = packet.split_at_mut(header);
-        let plain =
-            self.keys.rtp.open_in_place(nonce, Aad::from(&*aad), sealed).map_err(|_| SrtpError::NotAuthentic)?;
+        let plain = self
+            .keys
+            .rtp
+            .open_in_place(nonce, Aad::from(&*aad), sealed)
+            .map_err(|_| SrtpError::NotAuthentic)?;
         let length = header + plain.len();
         self.rtp.accept(candidate);
         Ok(length)
@@ -180,7 +191,11 @@ impl GcmSender {
     /// `None` unless key and salt have 16 and 12 bytes.
     #[must_use]
     pub fn new(master_key: &[u8], master_salt: &[u8]) -> Option<Self> {
-        Some(Self { keys: Keys::derive(master_key, master_salt)?, rtp: Streams::default(), rtcp_index: 0 })
+        Some(Self {
+            keys: Keys::derive(master_key, master_salt)?,
+            rtp: Streams::default(),
+            rtcp_index: 0,
+        })
     }
 
     /// See [`SrtpSession::seal_rtp`](super::SrtpSession::seal_rtp).
@@ -210,7 +225,9 @@ impl GcmSender {
     /// # Errors
     /// [`SrtpError`].
     pub fn seal_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpError> {
-        let packet = buffer.get_mut(..len + RTCP_TRAILER).ok_or(SrtpError::CannotSeal)?;
+        let packet = buffer
+            .get_mut(..len + RTCP_TRAILER)
+            .ok_or(SrtpError::CannotSeal)?;
         if len < RTCP_HEADER {
             return Err(SrtpError::Malformed);
         }

@@ -18,7 +18,10 @@ pub(super) struct Window {
 
 impl Window {
     fn starting_at(index: u64) -> Self {
-        let mut window = Self { highest: index, seen: [0; WORDS] };
+        let mut window = Self {
+            highest: index,
+            seen: [0; WORDS],
+        };
         window.set(index);
         window
     }
@@ -79,7 +82,9 @@ impl Streams {
     /// The 48-bit index of an RTP packet (RFC 3711 section 3.3.1 and appendix A).
     pub(super) fn rtp(&self, ssrc: u32, sequence: u16) -> Result<Candidate, SrtpError> {
         self.candidate(ssrc, |window| {
-            let Some(window) = window else { return Some(u64::from(sequence)) };
+            let Some(window) = window else {
+                return Some(u64::from(sequence));
+            };
             let (roc, last) = (window.highest >> 16, (window.highest & 0xffff) as u16);
             let ahead = sequence.wrapping_sub(last);
             let roc = if ahead < 0x8000 {

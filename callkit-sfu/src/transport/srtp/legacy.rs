@@ -40,7 +40,10 @@ impl std::fmt::Debug for LegacySession {
 
 fn context(key: &[u8], salt: &[u8], crypto: &dyn RTCCrypto) -> Option<Context> {
     let profile = ProtectionProfile::Aes128CmHmacSha1_80;
-    let (rtp, rtcp) = (srtp_replay_protection(REPLAY_WINDOW), srtcp_replay_protection(REPLAY_WINDOW));
+    let (rtp, rtcp) = (
+        srtp_replay_protection(REPLAY_WINDOW),
+        srtcp_replay_protection(REPLAY_WINDOW),
+    );
     Context::new(key, salt, profile, Some(rtp), Some(rtcp), crypto).ok()
 }
 
@@ -71,7 +74,11 @@ impl LegacySession {
             self.probes = 0;
         }
         self.probes += 1;
-        if open(&mut self.probe, packet) { Ok(()) } else { Err(SrtpError::NotAuthentic) }
+        if open(&mut self.probe, packet) {
+            Ok(())
+        } else {
+            Err(SrtpError::NotAuthentic)
+        }
     }
 
     pub(super) fn open_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
@@ -84,7 +91,13 @@ impl LegacySession {
             self.probe(packet, |context, packet| context.decrypt_rtp(packet).is_ok())?;
             self.rtp.push(ssrc);
         }
-        copy_back(packet, &self.receiver.decrypt_rtp(packet).map_err(|error| failure(&error))?)
+        copy_back(
+            packet,
+            &self
+                .receiver
+                .decrypt_rtp(packet)
+                .map_err(|error| failure(&error))?,
+        )
     }
 
     pub(super) fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
@@ -99,22 +112,39 @@ impl LegacySession {
             self.probe(packet, |context, packet| context.decrypt_rtcp(packet).is_ok())?;
             self.rtcp.push(ssrc);
         }
-        copy_back(packet, &self.receiver.decrypt_rtcp(packet).map_err(|error| failure(&error))?)
+        copy_back(
+            packet,
+            &self
+                .receiver
+                .decrypt_rtcp(packet)
+                .map_err(|error| failure(&error))?,
+        )
     }
 
     pub(super) fn seal_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         let plain = buffer.get(..len).ok_or(SrtpError::CannotSeal)?;
         rtp_header_len(plain).ok_or(SrtpError::Malformed)?;
         // A second packet under one counter would give both away.
-        let candidate = self.sent.rtp(be32(plain, 8), u16::from_be_bytes([plain[2], plain[3]]))?;
-        let sealed = self.sender.encrypt_rtp(plain).map_err(|_| SrtpError::CannotSeal)?;
+        let candidate = self
+            .sent
+            .rtp(be32(plain, 8), u16::from_be_bytes([plain[2], plain[3]]))?;
+        let sealed = self
+            .sender
+            .encrypt_rtp(plain)
+            .map_err(|_| SrtpError::CannotSeal)?;
         self.sent.accept(candidate);
         copy_back(buffer, &sealed)
     }
 
     pub(super) fn seal_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpError> {
-        let plain = buffer.get(..len).filter(|plain| plain.len() >= RTCP_HEADER).ok_or(SrtpError::CannotSeal)?;
-        let sealed = self.sender.encrypt_rtcp(plain).map_err(|_| SrtpError::CannotSeal)?;
+        let plain = buffer
+            .get(..len)
+            .filter(|plain| plain.len() >= RTCP_HEADER)
+            .ok_or(SrtpError::CannotSeal)?;
+        let sealed = self
+            .sender
+            .encrypt_rtcp(plain)
+            .map_err(|_| SrtpError::CannotSeal)?;
         copy_back(buffer, &sealed)
     }
 }
@@ -127,6 +157,9 @@ fn failure(error: &Error) -> SrtpError {
 }
 
 fn copy_back(buffer: &mut [u8], result: &[u8]) -> Result<usize, SrtpError> {
-    buffer.get_mut(..result.len()).ok_or(SrtpError::CannotSeal)?.copy_from_slice(result);
+    buffer
+        .get_mut(..result.len())
+        .ok_or(SrtpError::CannotSeal)?
+        .copy_from_slice(result);
     Ok(result.len())
 }

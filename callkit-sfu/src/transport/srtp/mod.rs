@@ -109,8 +109,14 @@ impl<'a> MasterKeys<'a> {
         let client = (&keys[..key], &salts[..salt]);
         let server = (&keys[key..], &salts[salt..]);
         Some(match role {
-            Role::Client => Self { local: client, remote: server },
-            Role::Server => Self { local: server, remote: client },
+            Role::Client => Self {
+                local: client,
+                remote: server,
+            },
+            Role::Server => Self {
+                local: server,
+                remote: client,
+            },
         })
     }
 }
