@@ -232,7 +232,7 @@ export class MediaSession extends Emitter {
   /** Connects to the call and stays connected until {@link disconnect}. @param {string} call */
   connect(call) {
     if (this.#call === call) return;
-    this.disconnect();
+    if (this.#call) this.disconnect();
     this.#call = call;
     this.#attempt = 0;
     this.#wasConnected = false;

@@ -1,0 +1,50 @@
+// What the tests of the client share.
+
+import { createClient } from '../client/index.js';
+import { FakeClock, settle } from '../client/testing/fake-clock.js';
+import { fakeMedia } from '../client/testing/fake-media.js';
+import { FakeServer } from '../client/testing/fake-server.js';
+
+export { settle };
+
+/** A client on a fake server, with virtual time. */
+export function world({ getToken = async () => 'token' } = {}) {
+  const clock = new FakeClock();
+  const server = new FakeServer();
+  const media = fakeMedia(clock);
+  const wakes = [];
+  let ids = 0;
+  const client = createClient({
+    url: 'ws://server/api/v1/signal', getToken, media: media.environment,
+    environment: {
+      now: clock.now, setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, startTicker: clock.startTicker,
+      random: () => 0.5, uniqueId: () => `key-${++ids}`, createSocket: server.createSocket,
+      onWake: (callback) => {
+        wakes.push(callback);
+        return () => {};
+      },
+    },
+  });
+  return { clock, server, client, media, wake: () => wakes.forEach((callback) => callback()) };
+}
+
+/** A call as the customer sees it. */
+export function callView(overrides = {}) {
+  return {
+    id: 'call_1', queue: 'support', version: 1, phase: 'queued', position: 1, staffed: true,
+    participants: [{ id: 'part_1', role: 'customer', you: true, link: 'connecting', media: { microphone: false, camera: false, screen: false } }],
+    ...overrides,
+  };
+}
+
+export function chatView(overrides = {}) {
+  return { id: 'msg_1', call: 'call_1', seq: 1, from: 'operator', mine: false, text: 'hello', at_ms: 1000, ...overrides };
+}
+
+export function participants({ me = 'up', other = 'up' } = {}) {
+  const media = { microphone: true, camera: true, screen: false };
+  return [
+    { id: 'part_1', role: 'customer', you: true, link: me, media },
+    { id: 'part_2', role: 'operator', you: false, name: 'Irina', slot: 0, link: other, media },
+  ];
+}

@@ -1,0 +1,49 @@
+// The guards against the fixtures that the Rust tests write, and against frames that nobody should send.
+
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { decodeServerMessage } from '../client/protocol.js';
+
+const FIXTURES = new URL('../fixtures/', import.meta.url);
+const SERVER_TYPES = new Set(['hello', 'welcome', 'resumed', 'refused', 'pong', 'ok', 'error', 'event', 'closing']);
+
+/** Every object that looks like a frame, at any depth of a fixture file. */
+function* frames(value, path) {
+  if (Array.isArray(value)) {
+    for (const [at, inner] of value.entries()) yield* frames(inner, `${path}[${at}]`);
+  } else if (value && typeof value === 'object') {
+    if (typeof value.type === 'string') yield [path, value];
+    else for (const [name, inner] of Object.entries(value)) yield* frames(inner, `${path}.${name}`);
+  }
+}
+
+test('every_server_frame_of_the_catalogue_is_understood', () => {
+  const seen = new Set();
+  for (const file of readdirSync(FIXTURES).filter((name) => name.endsWith('.json'))) {
+    const content = JSON.parse(readFileSync(new URL(file, FIXTURES), 'utf8'));
+    for (const [path, frame] of frames(content, file)) {
+      if (!SERVER_TYPES.has(frame.type) || (frame.id !== undefined)) continue;
+      const read = decodeServerMessage(JSON.stringify(frame));
+      assert.ok(read, `${path} is a known frame`);
+      seen.add(frame.type);
+    }
+  }
+  assert.deepEqual([...SERVER_TYPES].filter((type) => !seen.has(type)), [], 'the fixtures show every type');
+});
+
+test('unsound_frames_are_refused', () => {
+  const bad = [
+    'not json', '[]', '"text"', '5', 'null', '{}', '{"type":5}', '{"type":"welcome"}', '{"type":"event","seq":-1,"event":{"kind":"queue"}}',
+    '{"type":"event","seq":1.5,"event":{"kind":"x"}}', '{"type":"event","seq":1,"event":{"kind":"chat","message":{"id":"m"}}}',
+    '{"type":"ok","result":"done"}', '{"type":"hello","protocol":"callkit.v1","instance":"i","limits":{}}',
+  ];
+  for (const text of bad) assert.throws(() => decodeServerMessage(text), { code: 'malformed' }, text);
+  assert.throws(() => decodeServerMessage(new ArrayBuffer(4)), { code: 'malformed' });
+});
+
+test('frames_of_a_newer_server_are_ignored', () => {
+  assert.equal(decodeServerMessage('{"type":"fireworks"}'), null);
+  assert.ok(decodeServerMessage('{"type":"event","seq":1,"event":{"kind":"fireworks","x":1}}'));
+  assert.ok(decodeServerMessage('{"type":"pong","seq":1,"extra":true}'));
+});
