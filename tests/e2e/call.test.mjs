@@ -31,8 +31,8 @@ scenario('chromium customer and chromium operator see, hear and read each other'
 
   // The picture is a film, not a photograph, and one connection carried it all.
   await Promise.all([customer.keepsMoving({ frames: 40 }), operator.keepsMoving({ frames: 40 })]);
-  assert.equal((await customer.tab.state()).connections, 1);
-  assert.equal((await operator.tab.state()).connections, 1);
+  assert.equal((await customer.mediaConnections()).connected, 1);
+  assert.equal((await operator.mediaConnections()).connected, 1);
   for (const page of [customer, operator]) {
     assert.deepEqual(page.tab.log.filter((line) => line.startsWith('error:')), [], `${page.person.name}'s console`);
   }

@@ -163,9 +163,15 @@ class CallPage {
     });
   }
 
-  /** Cuts the WebSocket under the page, without a closing handshake that it could react to politely. */
-  dropSocket() {
-    return this.tab.evaluate(() => window.callkitDebug.client.debugDropSocket());
+  /** Cuts the WebSocket under the page and keeps it cut for so long, milliseconds. */
+  dropSocket({ forMs = 0 } = {}) {
+    return this.tab.evaluate((ms) => window.callkitDebug.client.debugDropSocket({ forMs: ms }), forMs);
+  }
+
+  /** Connections that carry media now, and all that were ever made. */
+  async mediaConnections() {
+    const { links } = await this.tab.state();
+    return { connected: links.filter((link) => link === 'connected').length, made: links.length };
   }
 
   inbound() {
@@ -233,7 +239,29 @@ export class OperatorPage extends CallPage {
     await this.signIn();
     await this.reaches('off-shift');
     await this.tab.click('start-shift');
-    await this.reaches('available');
+    // A call that was waiting rings at once.
+    await this.reaches('available', 'offer');
+  }
+
+  /** Chooses a presence in the menu and waits until the console shows it. @param {'available' | 'away' | 'offline'} choice */
+  async choosePresence(choice) {
+    await this.tab.click('presence');
+    await this.tab.click(`presence-${choice}`);
+    await until(`${this.person.name} is ${choice}`, async () => (await this.tab.info('presence')).attributes['data-presence'] === choice, {
+      describe: () => this.tab.info('presence'),
+    });
+  }
+
+  /** Waits until the console shows this presence, and what the system has the operator do. */
+  async presence(choice, activity = 'idle') {
+    return until(
+      `${this.person.name} is ${choice} and ${activity}`,
+      async () => {
+        const { attributes } = await this.tab.info('presence');
+        return attributes['data-presence'] === choice && attributes['data-activity'] === activity;
+      },
+      { describe: () => this.tab.info('presence') },
+    );
   }
 
   /** Waits for the card of an incoming call and gives what it tells. */

@@ -1,7 +1,8 @@
 // The server under test: the real binary in its demo mode, on ports of its own, with data in a temporary folder.
+// CALLKIT_WEB_DIR, for work on the pages: serves them from that folder instead of the binary.
 import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createWriteStream, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -39,7 +40,7 @@ export class Server {
   /** All output so far, for messages. */
   output = '';
 
-  /** @param {{ data: string, mediaPort: number, args: string[] }} setup */
+  /** @param {{ data: string, mediaPort: number, args: string[], configFile?: string }} setup */
   constructor(setup) {
     this.setup = setup;
     this.port = 0;
@@ -57,13 +58,30 @@ export class Server {
     return server;
   }
 
+  /**
+   * Starts `serve` with a configuration.
+   * @param {(folder: { data: string, mediaPort: number }) => string} toml makes the file's text
+   */
+  static async serve(toml) {
+    const data = mkdtempSync(path.join(tmpdir(), 'callkit-e2e-'));
+    const mediaPort = await freeUdpPort();
+    const configFile = path.join(data, 'callkit.toml');
+    writeFileSync(configFile, toml({ data, mediaPort }));
+    const server = new Server({ data, mediaPort, args: [], configFile });
+    await server.run();
+    return server;
+  }
+
   /** Starts the binary, again on the same ports after the first time; waits for its ready line. */
   async run() {
     const started = performance.now();
-    const { data, mediaPort, args } = this.setup;
+    const { data, mediaPort, args, configFile } = this.setup;
+    const command = configFile
+      ? ['serve', '--config', configFile]
+      : ['demo', '--port', String(this.port), '--media-port', String(mediaPort), '--data', path.join(data, 'store')];
     const child = spawn(
       binary(),
-      ['demo', '--port', String(this.port), '--media-port', String(mediaPort), '--data', path.join(data, 'store'), ...args],
+      [...command, ...(process.env.CALLKIT_WEB_DIR && !configFile ? ['--web-dir', process.env.CALLKIT_WEB_DIR] : []), ...args],
       { cwd: data, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, RUST_BACKTRACE: '1' } },
     );
     this.#process = child;
