@@ -56,6 +56,17 @@ pub(super) enum Delivery {
     Unreachable,
 }
 
+/// A request for retransmission.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    pub(super) now: Instant,
+    pub(super) rtt: Option<Duration>,
+    /// Who asks.
+    pub(super) to: PeerIndex,
+    /// Our SSRC that is asked for.
+    pub(super) ssrc: u32,
+}
+
 impl Downlinks {
     /// The state of `layout`'s receiving m-lines.
     pub(super) fn new(layout: Vec<Downlink>, random: &mut impl FnMut() -> u64) -> Self {
@@ -194,13 +205,10 @@ impl Downlinks {
         Delivery::Sent
     }
 
-    /// Sends the packets of `asked` again that `find` still has the payload of.
+    /// Sends packets again that `request` asks for and `find` still has the payload of.
     pub(super) fn resend<'r>(
         &mut self,
-        now: Instant,
-        rtt: Option<Duration>,
-        to: PeerIndex,
-        ssrc: u32,
+        request: Request,
         asked: impl Iterator<Item = u16>,
         find: impl Fn(Kept) -> Option<&'r [u8]>,
         egress: &mut impl Egress,
@@ -211,31 +219,24 @@ impl Downlinks {
             if sent_now == MAX_RESENDS_PER_NACK {
                 continue;
             }
-            match self.resend_one(now, rtt, to, ssrc, sequence, &find, egress) {
+            match self.resend_one(request, sequence, &find, egress) {
                 Some(()) => sent_now += 1,
                 None => self.totals.unrepaired += 1,
             }
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the body of the loop in `resend`, with its arguments"
-    )]
     fn resend_one<'r>(
         &mut self,
-        now: Instant,
-        rtt: Option<Duration>,
-        to: PeerIndex,
-        ssrc: u32,
+        request: Request,
         sequence: u16,
         find: &impl Fn(Kept) -> Option<&'r [u8]>,
         egress: &mut impl Egress,
     ) -> Option<()> {
         let number = self.transport_cc;
-        let track = self.tracks_mut().find(|track| track.spec.ssrc == ssrc)?;
+        let track = self.tracks_mut().find(|track| track.spec.ssrc == request.ssrc)?;
         let extended = Unwrapper::at(track.rewriter.last_number()).peek(sequence);
-        let sent = track.log.as_mut()?.resend(now, rtt, extended)?;
+        let sent = track.log.as_mut()?.resend(request.now, request.rtt, extended)?;
         let payload = find(sent.kept)?;
         let head = Outgoing {
             marker: sent.marker,
@@ -245,7 +246,7 @@ impl Downlinks {
             ssrc: track.spec.rtx_ssrc?,
             transport_cc: transport_cc(&track.spec.extensions, number),
         };
-        let buffer = egress.rtp_buffer(to)?;
+        let buffer = egress.rtp_buffer(request.to)?;
         let start = head.write(buffer)?;
         buffer
             .get_mut(start..start + 2)?
@@ -254,7 +255,7 @@ impl Downlinks {
         let body = buffer.get_mut(start + 2..end)?;
         body.copy_from_slice(payload);
         super::codec::Frame::read(sent.codec, payload).shift(body, sent.picture_shift, sent.tl0_shift);
-        egress.send_rtp(to, end);
+        egress.send_rtp(request.to, end);
         track.rtx_sequence = track.rtx_sequence.wrapping_add(1);
         self.transport_cc = number.wrapping_add(1);
         self.totals.packets += 1;

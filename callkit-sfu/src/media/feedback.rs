@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::clock::{ClockChange, StreamClock};
+use super::downlink::Request;
 use super::room::{MAX_PARTICIPANTS, REPORT_INTERVAL, Room};
 use super::uplink::MAX_LAYERS;
 use crate::layout::{Egress, PeerIndex, SLOTS, Source};
@@ -142,10 +143,13 @@ impl Room {
         };
         let ring = publisher.uplinks.line(source).and_then(|line| line.ring.as_ref());
         let find = |kept| ring.and_then(|ring| ring.find(kept));
-        let rtt = receiver.rtt;
-        receiver
-            .downlinks
-            .resend(now, rtt, peer, ssrc, nack.sequences(), find, egress);
+        let request = Request {
+            now,
+            rtt: receiver.rtt,
+            to: peer,
+            ssrc,
+        };
+        receiver.downlinks.resend(request, nack.sequences(), find, egress);
     }
 
     fn reported(&mut self, now: Instant, peer: PeerIndex, blocks: impl Iterator<Item = Block>) {

@@ -31,6 +31,8 @@ pub mod recorder;
 pub mod rewrite;
 pub mod room;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 mod uplink;
 
 pub use clock::NtpTime;

@@ -51,6 +51,12 @@ pub struct NackGenerator {
     given_up: u64,
 }
 
+impl Default for NackGenerator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl NackGenerator {
     /// No gaps.
     #[must_use]
@@ -233,7 +239,7 @@ mod tests {
         // 300 packets a second for 20 s, 5 % of them up to 30 ms late, none lost.
         let mut arrivals: Vec<(Instant, u64)> = (0..6000u64)
             .map(|at| {
-                let late = if random.next_u64() % 20 == 0 {
+                let late = if random.next_u64().is_multiple_of(20) {
                     random.next_u64() % 30_000
                 } else {
                     0

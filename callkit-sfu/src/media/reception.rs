@@ -40,6 +40,12 @@ pub struct ReceiveWindow {
     forgotten: u64,
 }
 
+impl Default for ReceiveWindow {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ReceiveWindow {
     /// Nothing received yet.
     #[must_use]
@@ -229,11 +235,9 @@ impl Reception {
         }
         let got = self.received - self.received_before;
         let lost = interval.saturating_sub(got);
-        self.fraction_lost = if interval == 0 {
-            0
-        } else {
-            (lost * 256 / interval).min(255) as u8
-        };
+        self.fraction_lost = (lost * 256)
+            .checked_div(interval)
+            .map_or(0, |share| share.min(255) as u8);
         self.expected_before = expected;
         self.received_before = self.received;
         Some(Block {

@@ -106,9 +106,12 @@ impl Rewriter {
                 let elapsed = elapsed as u32;
                 let step = elapsed.max(self.rate / MIN_STEP);
                 let latest = elapsed.saturating_add(self.rate * MAX_LEAD);
-                exact
-                    .filter(|exact| (1..=latest).contains(&exact.wrapping_sub(self.timestamp)))
-                    .unwrap_or_else(|| self.timestamp.wrapping_add(step))
+                // A layer often starts with the picture that the other layer has just shown.
+                let ahead = exact.map(|exact| exact.wrapping_sub(self.timestamp) as i32);
+                let ahead = ahead
+                    .filter(|ahead| *ahead > -(self.rate as i32) && i64::from(*ahead) <= i64::from(latest));
+                self.timestamp
+                    .wrapping_add(ahead.map_or(step, |ahead| ahead.max(1) as u32))
             }
         };
         let picture_shift = frame
@@ -206,7 +209,8 @@ mod tests {
         let later = start + Duration::from_millis(100);
         for (exact, expected) in [
             (Some(9_500), 9_500),
-            (Some(0u32.wrapping_sub(5)), 9_000),
+            (Some(0u32.wrapping_sub(5)), 1),
+            (Some(0u32.wrapping_sub(100_000)), 9_000),
             (Some(200_000), 9_000),
             (None, 9_000),
         ] {
