@@ -48,6 +48,8 @@ pub struct WebSocketTransport<S> {
     stream: WebSocketStream<S>,
     peer: PeerInfo,
     closed: bool,
+    /// The peer's frames cannot be read any more.
+    broken: bool,
 }
 
 impl<S> fmt::Debug for WebSocketTransport<S> {
@@ -66,6 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocketTransport<S> {
             stream,
             peer,
             closed: false,
+            broken: false,
         }
     }
 
@@ -76,26 +79,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocketTransport<S> {
             stream,
             peer,
             closed: false,
+            broken: false,
         }
     }
 
     /// Reads until the peer has closed as well.
     async fn linger(&mut self) {
-        while let Some(frame) = self.stream.next().await {
-            if frame.is_err() {
-                // Frames cannot be told apart any more; what is left are bytes.
-                let io = self.stream.get_mut();
-                let _ = io.shutdown().await;
-                let mut scrap = vec![0; BUFFER];
-                let mut left = LINGER_BYTES;
-                while let Ok(read @ 1..) = io.read(&mut scrap).await {
-                    let Some(rest) = left.checked_sub(read) else {
-                        return;
-                    };
-                    left = rest;
-                }
-                return;
+        while !self.broken {
+            match self.stream.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => return,
+                Some(Err(_)) => self.broken = true,
             }
+        }
+        // Frames cannot be told apart any more; what is left are bytes.
+        let io = self.stream.get_mut();
+        let _ = io.shutdown().await;
+        let mut scrap = vec![0; BUFFER];
+        let mut left = LINGER_BYTES;
+        while let Ok(read @ 1..) = io.read(&mut scrap).await {
+            let Some(rest) = left.checked_sub(read) else {
+                return;
+            };
+            left = rest;
         }
     }
 }
@@ -139,7 +145,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> SignalTransport for Web
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Binary(_))) => return Err(TransportError::Protocol),
-                Some(Err(error)) => return Err(transport_error(error)),
+                Some(Err(error)) => {
+                    self.broken = true;
+                    return Err(transport_error(error));
+                }
             }
         }
         Err(TransportError::Protocol)
@@ -208,6 +217,7 @@ pub async fn connect_websocket(
         stream,
         peer: PeerInfo::default(),
         closed: false,
+        broken: false,
     })
 }
 
@@ -283,6 +293,7 @@ async fn accept_all(listener: TcpListener, hand_over: mpsc::Sender<Box<dyn Signa
                         stream,
                         peer,
                         closed: false,
+                        broken: false,
                     }))
                     .await;
             }
