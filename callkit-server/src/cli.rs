@@ -204,7 +204,7 @@ fn demo_config(args: &DemoArgs) -> Result<Config, Failure> {
         ("demo", "telemetry.log", Some("warn".to_owned())),
     ]);
     let config = config::load(None, &overrides)?;
-    demo::with_operators(config).map_err(Failure::runtime)
+    Ok(demo::with_operators(config))
 }
 
 /// The password as given cannot be hashed.
@@ -217,7 +217,7 @@ enum PasswordInput {
 }
 
 fn hash_password() -> Result<(), Failure> {
-    if std::io::stdin().is_terminal() {
+    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         say("Type the password (it is shown), then Enter and Ctrl-D:");
     }
     let mut text = String::new();

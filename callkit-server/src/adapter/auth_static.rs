@@ -86,7 +86,7 @@ impl PasswordHash {
         self.0.expose()
     }
 
-    fn verifies(&self, password: &Secret<String>) -> bool {
+    pub(crate) fn verifies(&self, password: &Secret<String>) -> bool {
         let Ok(phc) = Phc::new(self.0.expose()) else { return false };
         // The parameters are those of the hash, not of this instance.
         hasher().verify_password(password.expose().as_bytes(), &phc).is_ok()

@@ -31,6 +31,26 @@ const cameraEncodings = () => [
 ];
 
 /**
+ * Switches the layers as the layout has them: an answer that does not repeat what the offer paused (RFC 8853,
+ * section 5.2) switches every layer on.
+ *
+ * @param {RTCRtpSender} camera
+ */
+async function applyLayers(camera) {
+  const parameters = camera.getParameters();
+  const wanted = new Map(cameraEncodings().map(({ rid, active }) => [rid, active]));
+  let changed = false;
+  for (const encoding of parameters.encodings ?? []) {
+    const active = wanted.get(encoding.rid);
+    if (active === undefined || encoding.active === active) continue;
+    encoding.active = active;
+    changed = true;
+  }
+  // A connection that is closed meanwhile refuses; there is nothing to switch then.
+  if (changed) await camera.setParameters(parameters).catch(() => {});
+}
+
+/**
  * @typedef {'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed'} MediaPhase
  * @typedef {object} MediaInfo
  * @property {MediaPhase} phase
@@ -303,6 +323,7 @@ export class MediaSession extends Emitter {
       const answer = await this.#negotiate(call, offer, signal);
       if (generation !== this.#generation) return;
       await peer.pc.setRemoteDescription({ type: 'answer', sdp: answer });
+      await applyLayers(peer.camera);
     } catch (error) {
       if (generation !== this.#generation) return;
       const failure = CallkitError.from(error, 'media_failed');

@@ -17,6 +17,7 @@ export class CallkitIncoming extends CallkitElement {
     .card { position: relative; overflow: hidden; padding: 32px; border: 1px solid var(--ck-line); border-radius: 20px; background: var(--ck-bg);
       box-shadow: var(--ck-shadow); }
     .top { display: flex; align-items: center; justify-content: space-between; gap: 16px; font-size: 14px; color: var(--ck-text-muted); }
+    h2:focus-visible { outline: none; }
     h2 { margin: 0; font-size: 14px; font-weight: 600; color: var(--ck-accent-ink); }
     .who { display: flex; align-items: center; gap: 20px; margin: 24px 0 28px; }
     .avatar { display: grid; place-items: center; width: 76px; height: 76px; flex: none; border-radius: 50%; background: var(--ck-accent-soft);

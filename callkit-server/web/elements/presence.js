@@ -15,7 +15,7 @@ export class CallkitPresence extends CallkitElement {
     .chip { display: inline-flex; align-items: center; gap: 10px; height: 44px; padding: 0 14px; border-radius: 999px;
       border: 1px solid var(--ck-line); background: var(--ck-bg); font-weight: 600; white-space: nowrap; }
     .chip:hover { border-color: var(--ck-border); }
-    .dot { width: 11px; height: 11px; border-radius: 50%; background: var(--ck-text-muted); }
+    .dot { display: block; flex: none; width: 11px; height: 11px; border-radius: 50%; background: var(--ck-text-muted); }
     [data-presence=available] .dot { background: var(--ck-ok); }
     [data-presence=away] .dot { background: var(--ck-warn); border-radius: 3px; }
     [data-presence=not_responding] .dot { background: var(--ck-bad); border-radius: 3px; rotate: 45deg; }

@@ -47,7 +47,8 @@ export class CallkitStage extends CallkitElement {
   #selfVideo = h('video', { 'data-ck': 'self-video', autoplay: true, playsinline: true });
   #selfMuted = h('span', { class: 'mark', hidden: true }, icon('microphone-off'));
   #self = h('div', { class: 'self' }, this.#selfVideo, h('div', { class: 'self-off' }, icon('camera-off')), this.#selfMuted);
-  #notice = h('div', { class: 'notice', hidden: true });
+  #noticeText = h('span', {});
+  #notice = h('div', { class: 'notice', hidden: true }, this.#noticeText);
   #sharing = h('div', { class: 'sharing', hidden: true });
   /** @type {Map<string, Tile>} */
   #tiles = new Map();
@@ -70,7 +71,7 @@ export class CallkitStage extends CallkitElement {
     setAttribute(this.#selfMuted, 'title', t('muted'));
     setAttribute(this.#sharing, 'hidden', !self.screenOn);
     setAttribute(this.#notice, 'hidden', notice === '');
-    setText(this.#notice, notice);
+    setText(this.#noticeText, notice);
 
     const present = new Set(remotes.map((remote) => remote.id));
     for (const [id, tile] of this.#tiles) {

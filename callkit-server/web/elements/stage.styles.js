@@ -30,8 +30,10 @@ export const STAGE_STYLE = `
   .self:not([data-camera]) .self-off { display: grid; }
   .self .mark { position: absolute; bottom: 6px; inset-inline-start: 6px; padding: 4px; border-radius: 8px; background: rgb(12 16 20 / .82);
     font-size: 13px; }
-  .notice { position: absolute; inset: 0; display: grid; place-items: center; padding: 24px; background: rgb(12 16 20 / .62);
-    text-align: center; font-size: 18px; white-space: pre-line; line-height: 1.6; }
+  .notice { position: absolute; inset: 0; display: grid; place-items: center; padding: 24px; background: rgb(12 16 20 / .45); }
+  .notice span { max-width: 520px; padding: 16px 26px; border-radius: 16px; background: rgb(12 16 20 / .86); text-align: center; font-size: 17px;
+    white-space: pre-line; line-height: 1.5; }
+  .tile[data-lost] .avatar { visibility: hidden; }
   .sharing { position: absolute; top: 12px; left: 50%; translate: -50% 0; padding: 7px 14px; border-radius: 999px;
     background: var(--ck-accent); color: var(--ck-accent-text); font-size: 13.5px; }
   @media (max-width: 620px) {

@@ -29,13 +29,13 @@ export class CallkitToolbar extends CallkitElement {
     :host { display: block; }
     [role=toolbar] { display: flex; align-items: center; justify-content: center; gap: 10px; }
     button { position: relative; display: inline-flex; flex-direction: column; align-items: center; justify-content: center;
-      gap: 3px; min-width: 76px; height: 56px; padding: 0 10px; border: 1px solid transparent; border-radius: 14px;
-      background: var(--ck-tool); color: var(--ck-text); transition: background .15s; }
-    button:hover { background: var(--ck-tool-hover); }
+      gap: 3px; min-width: 76px; height: 56px; padding: 0 10px; border: 1px solid var(--ck-line); border-radius: 14px;
+      background: var(--ck-bg); color: var(--ck-text); transition: background .15s; }
+    button:hover { background: var(--ck-tool); }
     button span.name { font-size: 12px; line-height: 1; white-space: nowrap; }
-    button[aria-pressed=false].device { background: var(--ck-bad-soft); color: var(--ck-bad); }
-    button[aria-pressed=true].mode { background: var(--ck-accent-soft); color: var(--ck-accent-ink); }
-    .end { margin-inline-start: 14px; min-width: 96px; background: var(--ck-bad-fill); color: #fff; }
+    button[aria-pressed=false].device { border-color: transparent; background: var(--ck-bad-soft); color: var(--ck-bad); }
+    button[aria-pressed=true].mode { border-color: transparent; background: var(--ck-accent-soft); color: var(--ck-accent-ink); }
+    .end { margin-inline-start: 14px; min-width: 96px; border-color: transparent; background: var(--ck-bad-fill); color: #fff; }
     .end:hover { background: var(--ck-bad-fill-hover); }
     .badge { position: absolute; top: 5px; inset-inline-end: 14px; min-width: 18px; height: 18px; padding: 0 5px; border-radius: 9px;
       background: var(--ck-accent); color: var(--ck-accent-text); font-size: 11px; line-height: 18px; text-align: center; }

@@ -72,6 +72,11 @@ export class FakePeerConnection {
         async replaceTrack(track) {
           this.track = track;
         },
+        getParameters: () => ({ encodings: transceiver.sendEncodings.map((encoding) => ({ ...encoding })) }),
+        /** @param {any} parameters */
+        async setParameters(parameters) {
+          transceiver.sendEncodings = parameters.encodings;
+        },
       },
       receiver: { track: new FakeTrack(/** @type {'audio' | 'video'} */ (kind)) },
     };
@@ -91,6 +96,8 @@ export class FakePeerConnection {
   /** @param {any} description */
   async setRemoteDescription(description) {
     this.remoteDescription = description;
+    // As browsers do with an answer that pauses no layer.
+    for (const { sendEncodings } of this.transceivers) for (const encoding of sendEncodings) encoding.active = true;
   }
 
   async getStats() {
