@@ -123,6 +123,10 @@ export class MediaSession extends Emitter {
   #totals = null;
   #levels = new LevelFilter();
   #cameraWork = 0;
+  /** Grows with each release. */
+  #captureRound = 0;
+  /** @type {Promise<{ cameraProblem: CallkitError | null }> | null} */
+  #opening = null;
   /** Ends the negotiation of the present attempt. */
   #abort = new AbortController();
 
@@ -173,12 +177,27 @@ export class MediaSession extends Emitter {
    *
    * @param {{ video?: boolean }} [options]
    * @returns {Promise<{ cameraProblem: CallkitError | null }>}
-   * @throws {CallkitError} the microphone cannot be used
+   * @throws {CallkitError} the microphone cannot be used; `closed`: released meanwhile
    */
   async acquire({ video = true } = {}) {
     if (isLive(this.#local.microphone)) return { cameraProblem: null };
+    this.#opening ??= this.#open(video).finally(() => {
+      this.#opening = null;
+    });
+    return this.#opening;
+  }
+
+  /** @param {boolean} video */
+  async #open(video) {
+    const round = this.#captureRound;
     const devices = this.#env.devices;
     const capture = await openCapture({ video, raw: this.#raw, ...(devices ? { devices } : {}) });
+    if (round !== this.#captureRound) {
+      // Released while the person was still being asked.
+      capture.microphone?.stop();
+      capture.camera?.stop();
+      throw new CallkitError('closed');
+    }
     this.#use('microphone', capture.microphone);
     this.#use('camera', capture.camera);
     this.#changed();
@@ -187,6 +206,8 @@ export class MediaSession extends Emitter {
 
   /** Closes the devices: the browser's recording light goes off. */
   release() {
+    this.#captureRound++;
+    this.#cameraWork++;
     for (const source of /** @type {const} */ (['microphone', 'camera', 'screen', 'screenAudio'])) this.#use(source, null);
     this.#wanted = { microphone: true, camera: true };
     this.#changed();

@@ -229,12 +229,13 @@ async function accept() {
 async function useDevices(devices) {
   try {
     const { cameraProblem } = await devices;
-    const { call } = client.getState();
-    if (!call || call.phase === 'ended') client.media.release();
-    else if (cameraProblem) toast(t('error-camera'));
+    if (cameraProblem) toast(t('error-camera'));
   } catch (error) {
+    const failure = CallkitError.from(error);
+    // The call was over before the devices were open.
+    if (failure.code === 'closed') return;
     // The call stands; the customer hears nothing until the microphone works.
-    const text = errorText(CallkitError.from(error));
+    const text = errorText(failure);
     toast(text);
     alertNow(text);
   }

@@ -230,3 +230,37 @@ test('unplugged_microphone_is_replaced_and_stays_muted', async () => {
   assert.notEqual(after, before);
   assert.equal(after.enabled, false);
 });
+
+test('devices_that_open_after_the_call_ended_are_closed_again', async () => {
+  const { client, media } = world();
+  const stopped = [];
+  const open = media.environment.devices.getUserMedia;
+  let answer = () => {};
+  media.environment.devices.getUserMedia = async (constraints) => {
+    await new Promise((resolve) => {
+      answer = resolve;
+    });
+    const stream = await open(constraints);
+    stopped.push(...stream.getTracks());
+    return stream;
+  };
+  const opening = assert.rejects(client.media.acquire(), { code: 'closed' });
+  await settle();
+  client.media.release();
+  answer();
+  await opening;
+  assert.deepEqual(stopped.map((track) => track.readyState), ['ended', 'ended']);
+  assert.equal(client.getState().media.hasMicrophone, false);
+});
+
+test('devices_are_asked_for_once_however_often_they_are_needed', async () => {
+  const { client, media } = world();
+  await Promise.all([client.media.acquire(), client.media.acquire()]);
+  await client.media.acquire();
+  assert.equal(media.asked.length, 1);
+});
+
+test('only_the_full_layer_is_sent_whatever_the_answer_switched_on', async () => {
+  const { media } = await inCall();
+  assert.deepEqual(media.peers[0].transceivers[1].sendEncodings.map(({ rid, active }) => [rid, active]), [['l', false], ['m', false], ['h', true]]);
+});

@@ -72,7 +72,7 @@ export class FakePeerConnection {
         async replaceTrack(track) {
           this.track = track;
         },
-        getParameters: () => ({ encodings: transceiver.sendEncodings.map((encoding) => ({ ...encoding })) }),
+        getParameters: () => ({ encodings: transceiver.sendEncodings.map((/** @type {any} */ encoding) => ({ ...encoding })) }),
         /** @param {any} parameters */
         async setParameters(parameters) {
           transceiver.sendEncodings = parameters.encodings;
