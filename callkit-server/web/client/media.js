@@ -181,10 +181,14 @@ export class MediaSession extends Emitter {
    */
   async acquire({ video = true } = {}) {
     if (isLive(this.#local.microphone)) return { cameraProblem: null };
-    this.#opening ??= this.#open(video).finally(() => {
-      this.#opening = null;
-    });
-    return this.#opening;
+    if (this.#opening) return this.#opening;
+    const opening = this.#open(video);
+    this.#opening = opening;
+    const done = () => {
+      if (this.#opening === opening) this.#opening = null;
+    };
+    opening.then(done, done);
+    return opening;
   }
 
   /** @param {boolean} video */
@@ -207,6 +211,7 @@ export class MediaSession extends Emitter {
   /** Closes the devices: the browser's recording light goes off. */
   release() {
     this.#captureRound++;
+    this.#opening = null;
     this.#cameraWork++;
     for (const source of /** @type {const} */ (['microphone', 'camera', 'screen', 'screenAudio'])) this.#use(source, null);
     this.#wanted = { microphone: true, camera: true };
