@@ -30,7 +30,7 @@ scenario('chromium customer and chromium operator see, hear and read each other'
   await operator.reads([['Good morning', false], ['Hello Anna, how can I help? <b>&amp;</b>', true]]);
 
   // The picture is a film, not a photograph, and one connection carried it all.
-  await Promise.all([customer.keepsMoving({ frames: 40 }), operator.keepsMoving({ frames: 40 })]);
+  await Promise.all([customer.keepsMoving({ frames: 20 }), operator.keepsMoving({ frames: 20 })]);
   assert.equal((await customer.mediaConnections()).connected, 1);
   assert.equal((await operator.mediaConnections()).connected, 1);
   for (const page of [customer, operator]) {

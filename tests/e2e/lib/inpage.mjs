@@ -179,6 +179,22 @@ export function install(setup) {
     return sum;
   };
 
+  /** Streams of the connections that are alive, for evidence. */
+  const streams = async () => {
+    const keys = ['type', 'mid', 'rid', 'kind', 'active', 'packetsSent', 'bytesSent', 'framesEncoded', 'keyFramesEncoded',
+      'frameWidth', 'packetsReceived', 'packetsLost', 'bytesReceived', 'framesReceived', 'framesDecoded',
+      'keyFramesDecoded', 'pliCount', 'nackCount', 'qualityLimitationReason', 'targetBitrate'];
+    const found = [];
+    for (const [i, pc] of connections.entries()) {
+      if (pc.connectionState === 'closed') continue;
+      for (const s of (await pc.getStats()).values()) {
+        if (s.type !== 'inbound-rtp' && s.type !== 'outbound-rtp') continue;
+        found.push({ connection: i, ...Object.fromEntries(keys.filter((key) => s[key] !== undefined).map((key) => [key, s[key]])) });
+      }
+    }
+    return found;
+  };
+
   const state = () => ({
     state: document.documentElement.dataset.ckState ?? null,
     signal: document.documentElement.dataset.ckSignal ?? null,
@@ -193,7 +209,7 @@ export function install(setup) {
       pending: li.hasAttribute('data-pending') && li.dataset.pending !== 'false',
     }));
 
-  window.ckTest = { info, clickPoint, picture, frames, tone, marks, inbound, state, lines, video, hook, field, connections };
+  window.ckTest = { info, clickPoint, picture, frames, tone, marks, inbound, streams, state, lines, video, hook, field, connections };
 
   if (setup.camera && navigator.mediaDevices) {
     const { quadrants, tone: hertz } = setup.camera;

@@ -7,6 +7,7 @@ import { launch } from './browsers.mjs';
 import { PEOPLE } from './people.mjs';
 import { CustomerPage, OperatorPage } from './pages.mjs';
 import { Server } from './server.mjs';
+import { PATIENCE } from './wait.mjs';
 
 const ARTIFACTS = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'artifacts');
 /** A test that takes longer has lost a browser, milliseconds. */
@@ -83,7 +84,9 @@ class Stage {
       const stem = path.join(folder, `${i + 1}-${page.person.id}`);
       await page.tab.screenshot(`${stem}.png`).catch(() => {});
       const state = await page.tab.state().catch((error) => ({ unreachable: error.message }));
-      writeFileSync(`${stem}.log`, [JSON.stringify(state), ...page.tab.errors, ...page.tab.log].join('\n'));
+      const streams = await page.tab.evaluate(() => window.ckTest.streams()).catch(() => []);
+      const lines = [state, ...streams].map((line) => JSON.stringify(line));
+      writeFileSync(`${stem}.log`, [...lines, ...page.tab.errors, ...page.tab.log].join('\n'));
     }
     copyFileSync(this.server.logFile, path.join(folder, 'server.log'));
     return folder;
@@ -97,7 +100,7 @@ class Stage {
  * @param {{ serverArgs?: string[] }} [options]
  */
 export function scenario(claim, play, { serverArgs = [] } = {}) {
-  test(claim, { timeout: TEST_TIMEOUT_MS }, async (t) => {
+  test(claim, { timeout: TEST_TIMEOUT_MS * PATIENCE }, async (t) => {
     const server = await Server.start({ args: serverArgs });
     const stage = new Stage(server);
     try {

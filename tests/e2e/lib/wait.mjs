@@ -3,6 +3,9 @@
 /** Pause between two looks at a condition, milliseconds. */
 const LOOK_EVERY_MS = 50;
 
+/** Factor on all deadlines, for machines that do other work as well (CALLKIT_E2E_PATIENCE=3). */
+export const PATIENCE = Number(process.env.CALLKIT_E2E_PATIENCE ?? 1);
+
 /** @param {number} ms */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -16,7 +19,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * @returns {Promise<T>}
  */
 export async function until(what, look, { timeout = 15_000, describe } = {}) {
-  const deadline = performance.now() + timeout;
+  const deadline = performance.now() + timeout * PATIENCE;
   let trouble;
   for (;;) {
     try {
@@ -29,7 +32,7 @@ export async function until(what, look, { timeout = 15_000, describe } = {}) {
     if (performance.now() > deadline) break;
     await pause(LOOK_EVERY_MS);
   }
-  const notes = [`${what}: not within ${timeout} ms`];
+  const notes = [`${what}: not within ${timeout * PATIENCE} ms`];
   if (trouble) notes.push(`last error: ${trouble.message ?? trouble}`);
   if (describe) {
     const seen = await Promise.resolve().then(describe).catch((error) => `(cannot be asked: ${error.message})`);
