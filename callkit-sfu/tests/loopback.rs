@@ -1,4 +1,5 @@
 //! Real sockets and threads: two synthetic clients talk through the SFU over loopback.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -42,7 +43,11 @@ impl Client {
 }
 
 fn config() -> SfuConfig {
-    SfuConfig { bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), shards: 2, ..SfuConfig::default() }
+    SfuConfig {
+        bind: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        shards: 2,
+        ..SfuConfig::default()
+    }
 }
 
 fn start(config: SfuConfig) -> (Sfu, Receiver<SfuEvent>, Arc<SystemClock>) {
@@ -55,12 +60,22 @@ async fn join(sfu: &Sfu, clock: &Arc<SystemClock>, room: RoomId, number: u64) ->
     let identity = Arc::new(DtlsIdentity::generate().unwrap());
     let mut peer = SyntheticClient::new(identity, IdSource::seeded(number));
     let participant = ParticipantId::from(u128::from(number));
-    let request = JoinRequest { room, participant, offer: peer.offer(), grant: Grant::Full };
+    let request = JoinRequest {
+        room,
+        participant,
+        offer: peer.offer(),
+        grant: Grant::Full,
+    };
     let joined = sfu.join(request).await.unwrap();
     let server = peer.accept(clock.monotonic(), &joined.answer).unwrap().candidates[0];
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    Client { peer, socket, server, clock: Arc::clone(clock) }
+    Client {
+        peer,
+        socket,
+        server,
+        clock: Arc::clone(clock),
+    }
 }
 
 /// Both talk until each has heard `count` different packets of the other; what was heard.
@@ -70,11 +85,18 @@ fn talk(clients: &mut [Client; 2], count: usize) -> [Vec<Vec<u8>>; 2] {
     let mut heard = [Vec::new(), Vec::new()];
     let mut sequence = 0_u16;
     while heard.iter().any(|packets| packets.len() < count) {
-        assert!(clock.monotonic() < end, "heard only {:?}", heard.each_ref().map(Vec::len));
+        assert!(
+            clock.monotonic() < end,
+            "heard only {:?}",
+            heard.each_ref().map(Vec::len)
+        );
         for (number, client) in clients.iter_mut().enumerate() {
             if client.peer.is_connected() {
                 let payload = [number as u8, (sequence >> 8) as u8, sequence as u8];
-                let packet = client.peer.rtp(Source::Microphone, sequence, u32::from(sequence) * 960, &payload);
+                let packet =
+                    client
+                        .peer
+                        .rtp(Source::Microphone, sequence, u32::from(sequence) * 960, &payload);
                 client.peer.send_rtp(&packet);
             }
             if let Some(ClientEvent::Rtp(packet)) = client.step() {
@@ -90,7 +112,10 @@ fn talk(clients: &mut [Client; 2], count: usize) -> [Vec<Vec<u8>>; 2] {
 async fn two_clients_hear_each_other_over_loopback() {
     let (sfu, mut events, clock) = start(config());
     let room = RoomId::from(41);
-    let mut clients = [join(&sfu, &clock, room, 1).await, join(&sfu, &clock, room, 2).await];
+    let mut clients = [
+        join(&sfu, &clock, room, 1).await,
+        join(&sfu, &clock, room, 2).await,
+    ];
     let heard = talk(&mut clients, 50);
     for (number, packets) in heard.iter().enumerate() {
         let ssrc = clients[number].peer.server().unwrap().slots[0].ssrc;
@@ -100,7 +125,11 @@ async fn two_clients_hear_each_other_over_loopback() {
         }
         for packet in packets {
             assert_eq!(packet[8..12], ssrc.to_be_bytes());
-            assert_eq!(packet[packet.len() - 3], 1 - number as u8, "not the other's voice");
+            assert_eq!(
+                packet[packet.len() - 3],
+                1 - number as u8,
+                "not the other's voice"
+            );
         }
     }
     let stats = sfu.stats().await;
@@ -120,7 +149,10 @@ async fn two_clients_hear_each_other_over_loopback() {
 async fn stopping_says_goodbye_to_the_clients() {
     let (sfu, _events, clock) = start(config());
     let room = RoomId::from(42);
-    let mut clients = [join(&sfu, &clock, room, 1).await, join(&sfu, &clock, room, 2).await];
+    let mut clients = [
+        join(&sfu, &clock, room, 1).await,
+        join(&sfu, &clock, room, 2).await,
+    ];
     talk(&mut clients, 3);
     sfu.stop();
     let end = clock.monotonic() + PATIENCE;
@@ -136,15 +168,30 @@ async fn a_busy_port_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let clock = Arc::new(SystemClock::new());
-    let refused = Sfu::start(SfuConfig { port, shards: 1, ..config() }, clock, [7; 32]);
+    let refused = Sfu::start(
+        SfuConfig {
+            port,
+            shards: 1,
+            ..config()
+        },
+        clock,
+        [7; 32],
+    );
     assert!(matches!(refused, Err(SfuError::PortBusy { port: named }) if named == port));
 }
 
 #[tokio::test]
 async fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
-    let (sfu, _events, clock) = start(SfuConfig { bind: None, shards: 1, ..SfuConfig::default() });
+    let (sfu, _events, clock) = start(SfuConfig {
+        bind: None,
+        shards: 1,
+        ..SfuConfig::default()
+    });
     let room = RoomId::from(43);
-    let mut clients = [join(&sfu, &clock, room, 1).await, join(&sfu, &clock, room, 2).await];
+    let mut clients = [
+        join(&sfu, &clock, room, 1).await,
+        join(&sfu, &clock, room, 2).await,
+    ];
     for client in &mut clients {
         // 127.0.0.1 is among the addresses; connected sockets take replies from there only.
         client.server = SocketAddr::from(([127, 0, 0, 1], sfu.listening()[0].port()));

@@ -5,6 +5,8 @@
 
 mod answer;
 mod offer;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, AnswerConfig, Negotiated, negotiate};
 pub use offer::{Direction, ExtMap, Feedback, Fingerprint, MediaKind, MediaSection, Offer, RtpMap};

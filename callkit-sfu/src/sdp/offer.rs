@@ -256,7 +256,7 @@ impl Parser {
     }
 
     fn fingerprint_line(&mut self, value: &str, malformed: SdpError) -> Result<(), SdpError> {
-        let (algorithm, digest) = value.split_once(' ').ok_or(malformed.clone())?;
+        let (algorithm, digest) = value.split_once(' ').ok_or_else(|| malformed.clone())?;
         // Other algorithms may stand beside SHA-256 (RFC 8122 section 5); they add nothing.
         if !algorithm.eq_ignore_ascii_case("sha-256") {
             return Ok(());

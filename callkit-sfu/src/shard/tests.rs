@@ -233,6 +233,17 @@ fn a_client_without_gcm_talks_with_one_that_has_it() {
 }
 
 #[test]
+fn a_hello_over_several_datagrams_still_gets_gcm() {
+    let mut world = World::new();
+    world.join(room(1), 11);
+    let client = world.client(12).with_mtu(80);
+    world.join_as(room(1), 12, 12, client);
+    assert!(world.heard[&12].contains(&ClientEvent::Connected(Profile::Gcm128)));
+    world.talk(11, 1, 2);
+    assert_eq!(world.sounds(12).len(), 2);
+}
+
+#[test]
 fn rooms_do_not_hear_each_other() {
     let mut world = World::new();
     for (to, who) in [(1, 11), (1, 12), (2, 13), (2, 14)] {

@@ -22,6 +22,7 @@ use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, TransactionId
 use super::offer::{AnswerView, ClientSsrcs, MID_EXTENSION, OfferOptions, offer};
 use crate::layout::Source;
 use crate::sdp::Fingerprint;
+use crate::transport::dtls::HandshakeEnd;
 use crate::transport::srtp::{Profile, RTCP_TRAILER, RTP_TRAILER, Role, SrtpSession};
 use crate::transport::{DtlsIdentity, IceCredentials, PacketKind, classify};
 
@@ -54,6 +55,7 @@ pub struct SyntheticClient {
     random: IdSource,
     ssrcs: ClientSsrcs,
     profiles: Vec<SrtpProtectionProfile>,
+    mtu: usize,
     server: Option<AnswerView>,
     endpoint: Endpoint,
     session: Option<SrtpSession>,
@@ -90,6 +92,7 @@ impl SyntheticClient {
                 SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
                 SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             ],
+            mtu: 1200,
             server: None,
             endpoint: Endpoint::new(SERVER, TransportProtocol::UDP, None),
             session: None,
@@ -103,6 +106,13 @@ impl SyntheticClient {
     #[must_use]
     pub fn without_gcm(mut self) -> Self {
         self.profiles.truncate(1);
+        self
+    }
+
+    /// Cuts handshake messages into fragments of `mtu` bytes, as a ClientHello with post-quantum keys is.
+    #[must_use]
+    pub fn with_mtu(mut self, mtu: usize) -> Self {
+        self.mtu = mtu;
         self
     }
 
@@ -268,7 +278,15 @@ impl SyntheticClient {
             let mismatch = Arc::new(AtomicBool::new(false));
             let config = self
                 .identity
-                .handshake(server.fingerprint, mismatch, self.profiles.clone(), true)
+                .handshake(
+                    server.fingerprint,
+                    mismatch,
+                    self.profiles.clone(),
+                    HandshakeEnd {
+                        role: Role::Client,
+                        mtu: self.mtu,
+                    },
+                )
                 .ok()?;
             self.endpoint.connect(now, SERVER, config, None).ok()?;
         }

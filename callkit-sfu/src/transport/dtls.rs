@@ -41,6 +41,20 @@ const MAX_MESSAGE: usize = 16 * 1024;
 /// The address the endpoint knows the client by. One constant: a change of path is not its business.
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
+/// One end of a handshake.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HandshakeEnd {
+    pub(crate) role: Role,
+    /// Handshake messages are cut into fragments of this many bytes.
+    pub(crate) mtu: usize,
+}
+
+/// What a path with IPv6 and a tunnel carries.
+const SERVER_END: HandshakeEnd = HandshakeEnd {
+    role: Role::Server,
+    mtu: 1200,
+};
+
 /// The server's certificate and crypto provider, made once per process.
 #[derive(Clone)]
 pub struct DtlsIdentity {
@@ -100,7 +114,7 @@ impl DtlsIdentity {
         expected: Fingerprint,
         mismatch: Arc<AtomicBool>,
         profiles: Vec<SrtpProtectionProfile>,
-        is_client: bool,
+        end: HandshakeEnd,
     ) -> Result<Arc<HandshakeConfig>, Error> {
         let provider = self.provider();
         let verify: VerifyPeerCertificateFn = Arc::new(move |chain: &[Vec<u8>], _| {
@@ -121,7 +135,8 @@ impl DtlsIdentity {
             .with_verify_peer_certificate(Some(verify))
             .with_extended_master_secret(ExtendedMasterSecretType::Require)
             .with_flight_interval(FLIGHT_INTERVAL)
-            .build(is_client, None)?;
+            .with_mtu(end.mtu)
+            .build(end.role == Role::Client, None)?;
         Ok(Arc::new(config))
     }
 }
@@ -232,7 +247,10 @@ impl DtlsServer {
                 let held = std::mem::take(reader).into_held();
                 self.state = State::Running { connected: false };
                 let mismatch = Arc::clone(&self.mismatch);
-                let Ok(config) = self.identity.handshake(self.expected, mismatch, profiles, false) else {
+                let Ok(config) = self
+                    .identity
+                    .handshake(self.expected, mismatch, profiles, SERVER_END)
+                else {
                     return self.fail(HandshakeFailure::Incompatible);
                 };
                 self.endpoint.set_server_config(Some(config));

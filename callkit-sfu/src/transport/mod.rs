@@ -10,6 +10,8 @@
 //! fragment, the rest by an address that an authenticated check has validated.
 
 pub mod dtls;
+#[doc(hidden)]
+pub mod fuzz;
 mod hello;
 pub mod ice;
 mod participant;

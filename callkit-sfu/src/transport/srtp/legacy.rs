@@ -17,6 +17,10 @@ const REPLAY_WINDOW: usize = 1024;
 /// Failed attempts after which the throw-away context is renewed.
 const MAX_PROBES: usize = 64;
 const RTCP_HEADER: usize = 8;
+/// Index word and tag (RFC 3711 section 3.4).
+const RTCP_TAIL: usize = 4 + 10;
+/// The E flag, in the first byte of the index word.
+const ENCRYPTED: u8 = 0x80;
 
 type NewContext = Box<dyn Fn() -> Option<Context> + Send>;
 
@@ -101,8 +105,12 @@ impl LegacySession {
     }
 
     pub(super) fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
-        if packet.len() < RTCP_HEADER {
+        if packet.len() < RTCP_HEADER + RTCP_TAIL {
             return Err(SrtpError::Malformed);
+        }
+        // `rtc-srtp` takes a packet that says it is not encrypted without checking its tag.
+        if packet[packet.len() - RTCP_TAIL] & ENCRYPTED == 0 {
+            return Err(SrtpError::NotAuthentic);
         }
         let ssrc = be32(packet, 4);
         if !self.rtcp.contains(&ssrc) {

@@ -7,6 +7,8 @@
 mod gcm;
 mod index;
 mod legacy;
+#[cfg(test)]
+mod tests;
 
 pub use gcm::{GcmReceiver, GcmSender};
 pub use legacy::LegacySession;

@@ -1,0 +1,53 @@
+//! Entry points for fuzzing what the network can reach: total, whatever the bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use callkit_core::redact::Secret;
+
+use super::Path;
+use super::dtls::{DtlsIdentity, DtlsServer};
+use super::ice::{IceAgent, IceCredentials, addressee};
+use super::srtp::{GcmReceiver, Profile, Role, SrtpSession};
+use crate::sdp::Fingerprint;
+
+/// A STUN datagram from anywhere.
+pub fn stun(now: Instant, datagram: &[u8]) {
+    let credentials = IceCredentials {
+        ufrag: "ours".to_owned(),
+        pwd: Secret::new("p".repeat(24)),
+    };
+    let provider = Arc::new(rtc_crypto::providers::RingProvider::new());
+    let path = Path {
+        remote: SocketAddr::from(([192, 0, 2, 1], 9)),
+        local: None,
+    };
+    let _ = addressee(datagram);
+    let _ = IceAgent::new(credentials, "theirs", provider).handle(now, path, datagram);
+}
+
+/// DTLS datagrams from a validated address, each with a byte of length before it.
+pub fn dtls(now: Instant, identity: &Arc<DtlsIdentity>, mut datagrams: &[u8]) {
+    let mut server = DtlsServer::new(Arc::clone(identity), Fingerprint([0; 32]));
+    while let [length, rest @ ..] = datagrams {
+        let (datagram, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        let _ = server.handle(now, datagram);
+        while server.poll_transmit().is_some() {}
+        datagrams = rest;
+    }
+}
+
+/// An SRTP or SRTCP packet from a validated address.
+pub fn srtp(packet: &[u8]) {
+    if let Some(mut receiver) = GcmReceiver::new(&[1; 16], &[2; 12]) {
+        let _ = receiver.open_rtp(&mut packet.to_vec());
+        let _ = receiver.open_rtcp(&mut packet.to_vec());
+    }
+    let provider = rtc_crypto::providers::RingProvider::new();
+    let crypto = rtc_crypto::RTCCryptoProvider::crypto(&provider);
+    if let Some(mut session) = SrtpSession::new(Profile::Sha1_80, &[3; 60], Role::Server, crypto) {
+        let _ = session.open_rtp(&mut packet.to_vec());
+        let _ = session.open_rtcp(&mut packet.to_vec());
+    }
+}
