@@ -379,11 +379,14 @@ async fn shake_hands(
         ServerMessage::Closing { code } => return Err(ClientError::Refused(code)),
         _ => return Err(ClientError::Protocol("the first frame was not hello")),
     };
-    transport
-        .send(encode_client(first))
-        .await
-        .map_err(ClientError::Transport)?;
-    match next_message(transport).await? {
+    let sent = transport.send(encode_client(first)).await;
+    let answer = match (next_message(transport).await, sent) {
+        (Ok(answer), _) => answer,
+        // The server had closed already, and its reason did not arrive.
+        (Err(_), Err(error)) => return Err(ClientError::Transport(error)),
+        (Err(error), Ok(())) => return Err(error),
+    };
+    match answer {
         ServerMessage::Refused { code, .. } | ServerMessage::Closing { code } => {
             Err(ClientError::Refused(code))
         }

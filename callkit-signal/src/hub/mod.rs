@@ -10,7 +10,7 @@
 //! taken before the registry is asked, so that no task can overtake another between the two.
 
 mod driver;
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests;
 
 use std::fmt;

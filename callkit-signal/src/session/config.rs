@@ -33,8 +33,8 @@ impl Default for SessionConfig {
             resume_window: Duration::from_secs(60),
             replay_events: 1024,
             replay_bytes: 1024 * 1024,
-            outbox_frames: 2048,
-            outbox_bytes: 4 * 1024 * 1024,
+            outbox_frames: 1024,
+            outbox_bytes: 2 * 1024 * 1024,
             frames_per_second: 50,
             frame_burst: 100,
             open_requests: 32,
@@ -82,8 +82,8 @@ impl SessionConfig {
         self
     }
 
-    /// How many frames and bytes may wait for a client that reads too slowly before its connection is
-    /// closed (default 2048 and 4 MiB). It must hold the replay beside the answers to requests.
+    /// How many frames and bytes, beside a whole replay, may wait for a client that reads too slowly before
+    /// its connection is closed (default 1024 and 2 MiB).
     #[must_use]
     pub fn with_outbox(mut self, frames: usize, bytes: usize) -> Self {
         self.outbox_frames = frames;

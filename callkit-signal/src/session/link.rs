@@ -96,8 +96,10 @@ impl Link {
         if self.state == LinkState::Closing {
             return;
         }
-        if self.outbox.len() >= config.outbox_frames || self.outbox_bytes + frame.len() > config.outbox_bytes
-        {
+        // A resumed session may begin with all of its replay.
+        let max_frames = config.outbox_frames + config.replay_events;
+        let max_bytes = config.outbox_bytes + config.replay_bytes;
+        if self.outbox.len() >= max_frames || self.outbox_bytes + frame.len() > max_bytes {
             self.outbox.clear();
             self.outbox_bytes = 0;
             self.close(Refusal::SlowConsumer);

@@ -497,7 +497,11 @@ fn silence_costs_the_connection_and_the_resume_window_the_session() {
 
 #[test]
 fn a_client_that_does_not_read_loses_the_connection_and_not_the_events() {
-    let mut world = World::new(SessionConfig::default().with_outbox(4, 1_000_000));
+    let mut world = World::new(
+        SessionConfig::default()
+            .with_outbox(1, 1_000_000)
+            .with_replay(3, 1_000_000),
+    );
     let (link, session, token) = world.open("one");
     world.send_all(1..=5);
     assert_eq!(
