@@ -270,17 +270,18 @@ impl Book {
     }
 
     /// The agents of `queue` who can get a call, without `except`.
-    pub(crate) fn pool(&self, queue: &QueueId, except: &[AgentId]) -> PoolSnapshot {
-        let routable = self.queues.get(queue).map(|queue| queue.routable.iter());
-        let view = |(since, agent): &(Timestamp, AgentId)| AgentView {
-            id: agent.clone(),
-            idle_since: *since,
-        };
-        let agents = routable
+    pub(crate) fn pool(&self, queue: &QueueId, except: &[AgentId]) -> PoolSnapshot<'_> {
+        let routable = self
+            .queues
+            .get(queue)
             .into_iter()
-            .flatten()
+            .flat_map(|queue| &queue.routable);
+        let agents = routable
             .filter(|(_, agent)| !except.contains(agent))
-            .map(view);
+            .map(|(since, agent)| AgentView {
+                id: agent,
+                idle_since: *since,
+            });
         PoolSnapshot {
             agents: agents.collect(),
         }

@@ -172,3 +172,53 @@ pub enum Refused {
     #[error("the chat of the call is full")]
     ChatFull,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_of_inputs_survives_text() {
+        let agent = AgentId::new("irina").unwrap();
+        let call = CallId::from(7);
+        let customer = Customer {
+            id: CustomerId::from(1),
+            name: Some(Private::new("Anna".to_owned())),
+            verified: true,
+        };
+        let text = Private::new("hello".to_owned());
+        for input in [
+            Input::RequestCall {
+                customer,
+                queue: QueueId::new("main").unwrap(),
+                priority: 3,
+            },
+            Input::SetPresence {
+                agent: agent.clone(),
+                presence: Presence::Away { reason: None },
+            },
+            Input::Accept {
+                agent: agent.clone(),
+                offer: OfferId::from(9),
+            },
+            Input::HangUp {
+                call,
+                by: Party::Agent(agent),
+            },
+            Input::Chat {
+                call,
+                from: Party::Customer,
+                client_id: "1".to_owned(),
+                text,
+            },
+            Input::EndCall {
+                call,
+                reason: EndReason::System,
+            },
+            Input::Tick,
+        ] {
+            let line = serde_json::to_string(&input).unwrap();
+            assert_eq!(serde_json::from_str::<Input>(&line).unwrap(), input, "{line}");
+        }
+    }
+}

@@ -7,18 +7,30 @@ use callkit_core::time::Timestamp;
 
 use crate::policy::{AgentView, PoolSnapshot, RoutingPolicy, WaitingCall};
 
-/// A pool of agents with the given names, idle since so many milliseconds after the epoch.
+/// Agents with the given names, idle since so many milliseconds after the epoch.
 ///
 /// # Panics
 /// If a name is not an agent id.
 #[must_use]
-pub fn pool(agents: &[(&str, u64)]) -> PoolSnapshot {
-    let view = |&(name, since): &(&str, u64)| AgentView {
-        id: AgentId::new(name).expect("a test names agents validly"),
-        idle_since: Timestamp::from_millis(since),
+pub fn agents(agents: &[(&str, u64)]) -> Vec<(AgentId, Timestamp)> {
+    let agent = |&(name, since): &(&str, u64)| {
+        (
+            AgentId::new(name).expect("a test names agents validly"),
+            Timestamp::from_millis(since),
+        )
+    };
+    agents.iter().map(agent).collect()
+}
+
+/// A pool of these agents.
+#[must_use]
+pub fn pool(agents: &[(AgentId, Timestamp)]) -> PoolSnapshot<'_> {
+    let view = |(id, since)| AgentView {
+        id,
+        idle_since: since,
     };
     PoolSnapshot {
-        agents: agents.iter().map(view).collect(),
+        agents: agents.iter().map(|(id, since)| view((id, *since))).collect(),
     }
 }
 
@@ -47,22 +59,29 @@ pub fn check_policy(policy: &dyn RoutingPolicy) {
     let call = waiting_call();
     for round in 0..200 {
         let now = Timestamp::from_millis(10_000 + random.next_u64() % 10_000);
-        let agents = (0..random.next_u64() % 20).map(|number| AgentView {
-            id: AgentId::new(&format!("agent-{number}")).expect("digits and a hyphen are allowed"),
-            // Few distinct times, so that ties are common; some ahead of `now`.
-            idle_since: Timestamp::from_millis((random.next_u64() % 8) * 3_000),
-        });
-        let pool = PoolSnapshot {
-            agents: agents.collect(),
-        };
-        let ranked = policy.rank(now, &call, &pool);
+        let agents: Vec<_> = (0..random.next_u64() % 20)
+            .map(|number| {
+                let id = AgentId::new(&format!("agent-{number}")).expect("digits and a hyphen are allowed");
+                // Few distinct times, so that ties are common; some ahead of `now`.
+                (id, Timestamp::from_millis((random.next_u64() % 8) * 3_000))
+            })
+            .collect();
+        let pool = pool(&agents);
+        let rank = |pool: &PoolSnapshot<'_>| policy.rank(now, &call, pool, usize::MAX);
+        let ranked = rank(&pool);
         assert_eq!(
             ranked,
-            policy.rank(now, &call, &pool),
+            rank(&pool),
             "pure: round {round} was answered in two ways"
         );
+        let cut = policy.rank(now, &call, &pool, 3);
+        assert_eq!(
+            cut,
+            ranked[..ranked.len().min(3)],
+            "cut, not changed: round {round} differs"
+        );
 
-        let known: BTreeSet<_> = pool.agents.iter().map(|agent| &agent.id).collect();
+        let known: BTreeSet<_> = pool.agents.iter().map(|agent| agent.id).collect();
         let named: BTreeSet<_> = ranked.iter().map(|one| &one.agent).collect();
         assert!(
             named.is_subset(&known),
@@ -85,7 +104,7 @@ pub fn check_policy(policy: &dyn RoutingPolicy) {
         }
         assert_eq!(
             ranked,
-            policy.rank(now, &call, &shuffled),
+            rank(&shuffled),
             "independent of order: round {round} differs"
         );
     }
@@ -99,22 +118,22 @@ mod tests {
 
     /// A policy made of a function, wrong in one way each.
     #[derive(Debug)]
-    struct Wrong(fn(&PoolSnapshot) -> Vec<Candidate>);
+    struct Wrong(fn(&PoolSnapshot<'_>) -> Vec<AgentId>);
 
     impl RoutingPolicy for Wrong {
         fn name(&self) -> &str {
             "wrong"
         }
 
-        fn rank(&self, _now: Timestamp, _call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate> {
-            (self.0)(pool)
-        }
-    }
-
-    fn candidate(agent: &AgentId) -> Candidate {
-        Candidate {
-            agent: agent.clone(),
-            score: 0,
+        fn rank(
+            &self,
+            _now: Timestamp,
+            _call: &WaitingCall,
+            pool: &PoolSnapshot<'_>,
+            at_most: usize,
+        ) -> Vec<Candidate> {
+            let candidate = |agent| Candidate { agent, score: 0 };
+            (self.0)(pool).into_iter().take(at_most).map(candidate).collect()
         }
     }
 
@@ -128,11 +147,7 @@ mod tests {
     #[should_panic(expected = "within the pool")]
     fn the_laws_catch_a_policy_that_names_a_stranger() {
         check_policy(&Wrong(|_| {
-            pool(&[("stranger", 0)])
-                .agents
-                .iter()
-                .map(|one| candidate(&one.id))
-                .collect()
+            agents(&[("stranger", 0)]).into_iter().map(|(id, _)| id).collect()
         }));
     }
 
@@ -140,7 +155,7 @@ mod tests {
     #[should_panic(expected = "independent of order")]
     fn the_laws_catch_a_policy_that_takes_the_pool_as_it_comes() {
         check_policy(&Wrong(|pool| {
-            pool.agents.iter().map(|one| candidate(&one.id)).collect()
+            pool.agents.iter().map(|one| one.id.clone()).collect()
         }));
     }
 }

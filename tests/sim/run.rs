@@ -80,7 +80,7 @@ impl Fault {
     }
 
     /// Falsifies what the checker is shown of the dispatcher after `input`.
-    fn falsify(self, input: &Input, calls: &mut Vec<CallRecord>, agents: &mut [AgentRecord]) {
+    fn falsify(self, input: &Input, calls: &mut [CallRecord], agents: &mut [AgentRecord]) {
         match self {
             Self::DoubleBooking => {
                 let other = agents.iter().find_map(|agent| agent.activity.call());
@@ -155,8 +155,14 @@ impl RoutingPolicy for WrongPolicy {
         "wrong"
     }
 
-    fn rank(&self, now: Timestamp, call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate> {
-        let mut ranked = LongestIdle.rank(now, call, pool);
+    fn rank(
+        &self,
+        now: Timestamp,
+        call: &WaitingCall,
+        pool: &PoolSnapshot<'_>,
+        at_most: usize,
+    ) -> Vec<Candidate> {
+        let mut ranked = LongestIdle.rank(now, call, pool, at_most);
         if self.0 == Fault::NamesNobody {
             ranked.clear();
         }

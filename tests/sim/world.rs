@@ -173,7 +173,9 @@ pub(crate) fn next_input(
             } else {
                 dice.pick(&ringing)
             };
-            let (offer, owner) = chosen.cloned().unwrap_or((OfferId::from(1), agent.clone()));
+            let (offer, owner) = chosen
+                .cloned()
+                .unwrap_or_else(|| (OfferId::from(1), agent.clone()));
             let agent = if dice.one_in(20) { agent } else { owner };
             if dice.one_in(4) {
                 Input::Decline { agent, offer }

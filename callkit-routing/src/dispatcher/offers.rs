@@ -36,8 +36,8 @@ impl Dispatcher {
             pool = self.book.pool(&queue, &refused);
         }
 
-        let ranked = self.policy.rank(step.now, &waiting, &pool);
-        let total = ranked.len();
+        let total = pool.agents.len();
+        let ranked = self.policy.rank(step.now, &waiting, &pool, EXPLAINED);
         let eligible = |agent: &AgentId| !refused.contains(agent) && self.book.in_pool(&queue, agent);
         let candidates: Vec<_> = ranked
             .into_iter()

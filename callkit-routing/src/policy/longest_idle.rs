@@ -15,11 +15,18 @@ impl RoutingPolicy for LongestIdle {
         "longest_idle"
     }
 
-    fn rank(&self, now: Timestamp, _call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate> {
-        let mut agents: Vec<_> = pool.agents.iter().collect();
-        agents.sort_unstable_by(|a, b| (a.idle_since, &a.id).cmp(&(b.idle_since, &b.id)));
+    fn rank(
+        &self,
+        now: Timestamp,
+        _call: &WaitingCall,
+        pool: &PoolSnapshot<'_>,
+        at_most: usize,
+    ) -> Vec<Candidate> {
+        let mut agents = pool.agents.clone();
+        agents.sort_unstable_by(|a, b| (a.idle_since, a.id).cmp(&(b.idle_since, b.id)));
         agents
             .into_iter()
+            .take(at_most)
             .map(|agent| {
                 let idle = now.since(agent.idle_since).as_millis();
                 Candidate {
@@ -43,8 +50,14 @@ mod tests {
 
     #[test]
     fn the_longest_idle_agent_comes_first_and_ties_go_by_id() {
-        let pool = crate::testing::pool(&[("c", 5), ("b", 3), ("a", 5)]);
-        let ranked = LongestIdle.rank(Timestamp::from_millis(10), &crate::testing::waiting_call(), &pool);
+        let agents = crate::testing::agents(&[("c", 5), ("b", 3), ("a", 5)]);
+        let pool = crate::testing::pool(&agents);
+        let ranked = LongestIdle.rank(
+            Timestamp::from_millis(10),
+            &crate::testing::waiting_call(),
+            &pool,
+            10,
+        );
         let names: Vec<_> = ranked.iter().map(|one| (one.agent.as_str(), one.score)).collect();
         assert_eq!(names, [("b", 7), ("a", 5), ("c", 5)]);
     }

@@ -44,19 +44,19 @@ impl WaitingCall {
 }
 
 /// An agent who can get the call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentView {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgentView<'a> {
     /// Who.
-    pub id: AgentId,
+    pub id: &'a AgentId,
     /// Free since.
     pub idle_since: Timestamp,
 }
 
 /// All agents who can get the call, in no order that a policy may rely on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PoolSnapshot {
+pub struct PoolSnapshot<'a> {
     /// The agents.
-    pub agents: Vec<AgentView>,
+    pub agents: Vec<AgentView<'a>>,
 }
 
 /// Puts the agents who can get a call in order of preference.
@@ -65,6 +65,7 @@ pub struct PoolSnapshot {
 /// - **Pure**: equal arguments give equal answers, on any machine, at any time.
 /// - **Independent of order**: the order of the pool does not matter; ties are broken by agent id.
 /// - **Within the pool**: names agents of the pool only, each once. The dispatcher ignores others.
+/// - **Cut, not changed**: `at_most` only shortens the answer; the best come first whatever it is.
 /// - **Work conserving**: names at least one agent of a pool that is not empty. A policy that names nobody
 ///   leaves the call waiting until something in its queue changes.
 ///
@@ -77,8 +78,14 @@ pub trait RoutingPolicy: fmt::Debug + Send + Sync + 'static {
     /// A short stable name, kept with each decision.
     fn name(&self) -> &str;
 
-    /// The candidates, best first, with the score that put them there.
-    fn rank(&self, now: Timestamp, call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate>;
+    /// The best `at_most` candidates, best first, with the score that put them there.
+    fn rank(
+        &self,
+        now: Timestamp,
+        call: &WaitingCall,
+        pool: &PoolSnapshot<'_>,
+        at_most: usize,
+    ) -> Vec<Candidate>;
 }
 
 impl<P: RoutingPolicy + ?Sized> RoutingPolicy for Arc<P> {
@@ -86,7 +93,13 @@ impl<P: RoutingPolicy + ?Sized> RoutingPolicy for Arc<P> {
         (**self).name()
     }
 
-    fn rank(&self, now: Timestamp, call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate> {
-        (**self).rank(now, call, pool)
+    fn rank(
+        &self,
+        now: Timestamp,
+        call: &WaitingCall,
+        pool: &PoolSnapshot<'_>,
+        at_most: usize,
+    ) -> Vec<Candidate> {
+        (**self).rank(now, call, pool, at_most)
     }
 }

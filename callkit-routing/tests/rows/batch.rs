@@ -59,7 +59,13 @@ impl RoutingPolicy for Nobody {
         "nobody"
     }
 
-    fn rank(&self, _now: Timestamp, _call: &WaitingCall, _pool: &PoolSnapshot) -> Vec<Candidate> {
+    fn rank(
+        &self,
+        _now: Timestamp,
+        _call: &WaitingCall,
+        _pool: &PoolSnapshot<'_>,
+        _at_most: usize,
+    ) -> Vec<Candidate> {
         Vec::new()
     }
 }
@@ -72,7 +78,13 @@ impl RoutingPolicy for Stranger {
         "stranger"
     }
 
-    fn rank(&self, _now: Timestamp, _call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate> {
+    fn rank(
+        &self,
+        _now: Timestamp,
+        _call: &WaitingCall,
+        pool: &PoolSnapshot<'_>,
+        _at_most: usize,
+    ) -> Vec<Candidate> {
         let strangers = ["b", "nobody"].map(|name| Candidate {
             agent: agent_id(name),
             score: 1,
