@@ -29,7 +29,10 @@ fn queue_id(name: &str) -> QueueId {
 
 impl Centre {
     fn new(agents: usize) -> Self {
-        let queue = |name: &str| QueueConfig { max_len: usize::MAX, ..QueueConfig::new(queue_id(name), name) };
+        let queue = |name: &str| QueueConfig {
+            max_len: usize::MAX,
+            ..QueueConfig::new(queue_id(name), name)
+        };
         let profile = |number| AgentProfile {
             id: agent_id(number),
             name: Private::new(String::new()),
@@ -41,11 +44,22 @@ impl Centre {
             timers: Timers::default(),
         };
         let dispatcher = Dispatcher::new(&config, Arc::new(LongestIdle), IdSource::seeded(1));
-        let mut centre = Self { dispatcher, now: Timestamp::default(), customers: 0, talks: Vec::new() };
+        let mut centre = Self {
+            dispatcher,
+            now: Timestamp::default(),
+            customers: 0,
+            talks: Vec::new(),
+        };
         for number in 0..agents {
             let agent = agent_id(number);
-            centre.handle(Input::AgentLink { agent: agent.clone(), up: true });
-            centre.handle(Input::SetPresence { agent, presence: Presence::Available });
+            centre.handle(Input::AgentLink {
+                agent: agent.clone(),
+                up: true,
+            });
+            centre.handle(Input::SetPresence {
+                agent,
+                presence: Presence::Available,
+            });
         }
         centre
     }
@@ -86,7 +100,10 @@ impl Centre {
     /// If nothing was offered: then there is nothing to measure.
     pub fn free_an_agent(&mut self) -> Duration {
         let ended = self.talks.swap_remove(self.customers as usize % self.talks.len());
-        let (fx, time) = self.timed(Input::HangUp { call: ended, by: Party::Customer });
+        let (fx, time) = self.timed(Input::HangUp {
+            call: ended,
+            by: Party::Customer,
+        });
         let next = offered(&fx).expect("a call was waiting");
         self.answer(next);
         self.request("busy");
@@ -102,14 +119,25 @@ impl Centre {
         let request = self.request_input("busy");
         let (fx, time) = self.timed(request);
         let call = offered(&fx).expect("an agent was free");
-        self.handle(Input::HangUp { call, by: Party::Customer });
+        self.handle(Input::HangUp {
+            call,
+            by: Party::Customer,
+        });
         time
     }
 
     fn request_input(&mut self, queue: &str) -> Input {
         self.customers += 1;
-        let customer = Customer { id: CustomerId::from(self.customers), name: None, verified: false };
-        Input::RequestCall { customer, queue: queue_id(queue), priority: 0 }
+        let customer = Customer {
+            id: CustomerId::from(self.customers),
+            name: None,
+            verified: false,
+        };
+        Input::RequestCall {
+            customer,
+            queue: queue_id(queue),
+            priority: 0,
+        }
     }
 
     fn request(&mut self, queue: &str) -> CallId {
@@ -120,10 +148,21 @@ impl Centre {
 
     fn answer(&mut self, call: CallId) {
         let state = self.dispatcher.call(call).map(|call| call.state.clone());
-        let Some(CallState::Offering { offer, agent }) = state else { return };
-        self.handle(Input::Accept { agent: agent.clone(), offer });
-        self.handle(Input::MediaUp { call, party: Party::Customer });
-        self.handle(Input::MediaUp { call, party: Party::Agent(agent) });
+        let Some(CallState::Offering { offer, agent }) = state else {
+            return;
+        };
+        self.handle(Input::Accept {
+            agent: agent.clone(),
+            offer,
+        });
+        self.handle(Input::MediaUp {
+            call,
+            party: Party::Customer,
+        });
+        self.handle(Input::MediaUp {
+            call,
+            party: Party::Agent(agent),
+        });
         self.talks.push(call);
     }
 

@@ -1,7 +1,6 @@
 //! The invariants, as a checker that knows the records and what was announced, and nothing of the indexes
 //! inside the dispatcher.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use callkit_core::agent::{Activity, AgentRecord, Link, Presence};
@@ -10,6 +9,8 @@ use callkit_core::event::{EventEnvelope, EventKind};
 use callkit_core::id::{AgentId, CallId, OfferId, QueueId};
 use callkit_core::time::Timestamp;
 use callkit_routing::{Action, Dispatcher, Input, RoutingConfig};
+
+use crate::view::{View, offerable, place, routable, waits};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,52 +26,6 @@ macro_rules! hold {
             return Err(Violation { invariant: $invariant, detail: format!($($detail)+) });
         }
     };
-}
-
-/// The records at one moment.
-#[derive(Debug)]
-pub(crate) struct View<'a> {
-    pub(crate) calls: Vec<&'a CallRecord>,
-    pub(crate) agents: Vec<&'a AgentRecord>,
-}
-
-impl<'a> View<'a> {
-    pub(crate) fn of(dispatcher: &'a Dispatcher) -> Self {
-        Self {
-            calls: dispatcher.open_calls().collect(),
-            agents: dispatcher.agents().collect(),
-        }
-    }
-
-    fn agent(&self, id: &AgentId) -> Option<&'a AgentRecord> {
-        self.agents.iter().find(|agent| agent.id == *id).copied()
-    }
-
-    fn call(&self, id: CallId) -> Option<&'a CallRecord> {
-        self.calls.iter().find(|call| call.id == id).copied()
-    }
-}
-
-/// The order of service.
-pub(crate) fn place(call: &CallRecord) -> (Reverse<u8>, Timestamp, CallId) {
-    (Reverse(call.priority), call.enqueued_at, call.id)
-}
-
-pub(crate) fn waits(call: &CallRecord) -> bool {
-    matches!(call.state, CallState::Queued { .. } | CallState::Offering { .. })
-}
-
-fn offerable(call: &CallRecord) -> bool {
-    matches!(call.state, CallState::Queued { customer: Link::Up })
-}
-
-/// Routable by the letter of the rule (2.1 of the reference), the cool-down being over once it is cleared.
-fn routable(agent: &AgentRecord) -> bool {
-    agent.presence == Presence::Available
-        && agent.activity == Activity::Idle
-        && agent.link == Link::Up
-        && agent.cooldown_until.is_none()
-        && agent.pending_presence.is_none()
 }
 
 #[derive(Debug, Clone)]

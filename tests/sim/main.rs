@@ -7,13 +7,16 @@
 //! - `CALLKIT_SEEDS=n`: that many seeds instead of the default, for a longer search.
 
 mod check;
+mod fault;
 mod run;
+mod view;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use run::{Failure, Fault, Reached, Watch, run};
+use fault::Fault;
+use run::{Failure, Reached, Watch, run};
 
 /// Enough to reach every pair of transitions many times, few enough for every build.
 const SEEDS: u64 = 2000;
