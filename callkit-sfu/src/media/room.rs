@@ -223,10 +223,17 @@ impl Room {
         Ok(index)
     }
 
-    /// Changes what a participant may send to the others.
+    /// Changes what a participant may send to the others. What they receive of it starts with a key frame.
     pub fn set_grant(&mut self, peer: PeerIndex, grant: Grant) {
-        if let Some(peer) = self.peer_mut(peer) {
-            peer.grant = grant;
+        let Some(state) = self.peer_mut(peer) else { return };
+        state.grant = grant;
+        for slot in self
+            .peers
+            .iter_mut()
+            .flatten()
+            .filter_map(|other| other.downlinks.slot_of(peer))
+        {
+            slot.stop();
         }
     }
 

@@ -178,6 +178,28 @@ fn a_whisper_reaches_only_the_one_it_is_meant_for() {
 }
 
 #[test]
+fn what_was_withheld_by_a_grant_comes_back_with_a_key_frame() {
+    let mut world = World::of(2);
+    let mut sender = Sender::new(1, Source::Camera, None, 77);
+    let mut granted = Grant::Full;
+    for (grant, key, expected) in [
+        (Grant::Full, true, 1),
+        (Grant::Listen, false, 0),
+        (Grant::Full, false, 0),
+        (Grant::Full, true, 1),
+        (Grant::Full, false, 1),
+    ] {
+        if granted != grant {
+            world.room.set_grant(ONE, grant);
+            granted = grant;
+        }
+        let bytes = sender.next(key);
+        world.rtp(ONE, bytes);
+        assert_eq!(world.received(TWO).len(), expected);
+    }
+}
+
+#[test]
 fn p11_padding_on_the_media_ssrc_leaves_no_gap_at_the_receiver() {
     let mut world = World::of(2);
     let mut sender = Sender::new(1, Source::Camera, None, 77);
