@@ -454,3 +454,74 @@ fn plain_fragments(mut record: &[u8]) -> Option<u32> {
     }
     Some(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::moment;
+
+    /// A plain handshake record with one fragment.
+    fn fragment(kind: u8, total: usize, offset: usize, data: &[u8]) -> Vec<u8> {
+        let three = |value: usize| u32::try_from(value).unwrap().to_be_bytes()[1..].to_vec();
+        let mut message = vec![kind];
+        message.extend(three(total));
+        message.extend([0, 0]);
+        message.extend(three(offset));
+        message.extend(three(data.len()));
+        message.extend(data);
+        let mut record = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0];
+        record.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
+        record.extend(message);
+        record
+    }
+
+    fn server() -> DtlsServer {
+        DtlsServer::new(Arc::new(DtlsIdentity::generate().unwrap()), Fingerprint([1; 32]))
+    }
+
+    #[test]
+    fn endless_fragments_end_the_handshake_instead_of_filling_memory() {
+        let (mut server, now) = (server(), moment());
+        let mut failed = None;
+        for offset in 0..MAX_DATAGRAMS as usize + 20 {
+            if let Some(DtlsEvent::Failed(failure)) = server.handle(now, &fragment(11, 9000, offset, &[0])) {
+                failed = Some(failure);
+            }
+        }
+        assert_eq!(failed, Some(HandshakeFailure::Abusive));
+        assert!(server.handle(now, &fragment(11, 9000, 0, &[0])).is_none());
+    }
+
+    #[test]
+    fn fragments_that_lie_about_their_size_are_not_given_to_the_stack() {
+        assert_eq!(plain_fragments(&fragment(1, 10, 0, &[0; 10])[13..]), Some(1));
+        assert_eq!(plain_fragments(&fragment(1, 10, 5, &[0; 10])[13..]), None);
+        assert_eq!(plain_fragments(&fragment(1, 0, 7, &[])[13..]), None);
+        assert_eq!(plain_fragments(&fragment(1, 10, 3, &[])[13..]), None);
+        assert_eq!(
+            plain_fragments(&fragment(1, MAX_MESSAGE + 1, 0, &[0; 4])[13..]),
+            None
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_datagrams_are_survived(
+            datagrams in prop::collection::vec((20_u8..64, any::<Vec<u8>>()), 0..40),
+            fragments in prop::collection::vec((any::<u8>(), 0_usize..40, 0_usize..40, any::<Vec<u8>>()), 0..40),
+        ) {
+            let (mut server, now) = (server(), moment());
+            for (kind, total, offset, data) in fragments {
+                let _ = server.handle(now, &fragment(kind, total, offset, &data));
+            }
+            for (kind, mut datagram) in datagrams {
+                datagram.insert(0, kind);
+                let _ = server.handle(now, &datagram);
+            }
+            while server.poll_transmit().is_some() {}
+        }
+    }
+}
