@@ -17,8 +17,8 @@ export class CallkitIncoming extends CallkitElement {
     .card { position: relative; overflow: hidden; padding: 32px; border: 1px solid var(--ck-line); border-radius: 20px; background: var(--ck-bg);
       box-shadow: var(--ck-shadow); }
     .top { display: flex; align-items: center; justify-content: space-between; gap: 16px; font-size: 14px; color: var(--ck-text-muted); }
-    h2:focus-visible { outline: none; }
-    h2 { margin: 0; font-size: 14px; font-weight: 600; color: var(--ck-accent-ink); }
+    h1:focus-visible { outline: none; }
+    h1 { margin: 0; font-size: 14px; font-weight: 600; color: var(--ck-accent-ink); }
     .who { display: flex; align-items: center; gap: 20px; margin: 24px 0 28px; }
     .avatar { display: grid; place-items: center; width: 76px; height: 76px; flex: none; border-radius: 50%; background: var(--ck-accent-soft);
       color: var(--ck-accent-ink); font-size: 30px; animation: pulse 1.6s ease-out infinite; }
@@ -47,7 +47,7 @@ export class CallkitIncoming extends CallkitElement {
     @media (max-width: 620px) { .card { padding: 20px; } .actions button { padding: 0 14px; } }
   `];
 
-  #heading = h('h2', { id: 'heading', tabindex: -1 });
+  #heading = h('h1', { id: 'heading', tabindex: -1 });
   #waited = h('span', {});
   #name = h('p', { class: 'name', id: 'name', 'data-ck': 'offer-name' });
   #verified = h('span', { class: 'tag' });

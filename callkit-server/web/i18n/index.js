@@ -13,12 +13,18 @@ import ru from './ru.js';
 /** @type {Record<string, Dictionary>} */
 export const DICTIONARIES = { en, ru };
 
-let language = 'en';
+// Known from the start, because elements that are in the page already take their texts while modules load.
+let language = typeof document === 'undefined' ? 'en' : known(preferredLanguage());
 
 /** @param {string} chosen a language tag; what is not known becomes English */
 export function setLanguage(chosen) {
-  const base = chosen.toLowerCase().split('-')[0] ?? 'en';
-  language = base in DICTIONARIES ? base : 'en';
+  language = known(chosen);
+}
+
+/** @param {string} tag */
+function known(tag) {
+  const base = tag.toLowerCase().split('-')[0] ?? 'en';
+  return Object.hasOwn(DICTIONARIES, base) ? base : 'en';
 }
 
 export function currentLanguage() {

@@ -1,6 +1,6 @@
 // What both pages do at the start and all along: language, brand, query switches, live regions, error texts.
 
-import { currentLanguage, hasText, preferredLanguage, setLanguage, t, translate } from '../i18n/index.js';
+import { currentLanguage, hasText, t, translate } from '../i18n/index.js';
 import { setText } from '../elements/base.js';
 
 const query = new URLSearchParams(location.search);
@@ -10,7 +10,6 @@ export const SWITCHES = Object.freeze({ debug: query.get('debug') === '1', raw: 
 
 /** @param {string} titleKey */
 export function startPage(titleKey) {
-  setLanguage(preferredLanguage());
   document.documentElement.lang = currentLanguage();
   document.title = t(titleKey);
   translate(document);
