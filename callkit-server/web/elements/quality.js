@@ -23,8 +23,8 @@ export class CallkitQuality extends CallkitElement {
     .panel { position: absolute; z-index: 20; top: calc(100% + 8px); inset-inline-end: 0; width: 320px; max-width: calc(100vw - 32px);
       max-height: min(70vh, 520px); overflow-y: auto; padding: 16px 18px; border: 1px solid var(--ck-line); border-radius: 14px;
       background: var(--ck-bg); box-shadow: var(--ck-shadow); }
-    h3 { margin: 12px 0 6px; font-size: 12px; font-weight: 600; letter-spacing: .04em; text-transform: uppercase; color: var(--ck-text-muted); }
-    h3:first-child { margin-top: 0; }
+    h2 { margin: 12px 0 6px; font-size: 12px; font-weight: 600; letter-spacing: .04em; text-transform: uppercase; color: var(--ck-text-muted); }
+    h2:first-child { margin-top: 0; }
     dl { display: grid; grid-template-columns: auto auto; gap: 5px 16px; margin: 0; font-size: 13.5px; }
     dt { color: var(--ck-text-muted); }
     dd { margin: 0; text-align: end; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
@@ -74,7 +74,7 @@ export class CallkitQuality extends CallkitElement {
 
   #fill() {
     this.#panel.replaceChildren(...this.#details.sections.flatMap(({ title, rows }) => [
-      h('h3', {}, title),
+      h('h2', {}, title),
       h('dl', {}, ...rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
     ]));
   }
