@@ -33,15 +33,21 @@ impl RoutingPolicy for SameAgent {
         "same_agent"
     }
 
-    fn rank(&self, now: Timestamp, call: &WaitingCall, pool: &PoolSnapshot) -> Vec<Candidate> {
-        let score = |agent: &AgentView| Self::affinity(call.customer, &agent.id);
-        let Some(favourite) = pool.agents.iter().max_by_key(|agent| (score(agent), agent.id.clone())) else {
+    fn rank(
+        &self,
+        now: Timestamp,
+        call: &WaitingCall,
+        pool: &PoolSnapshot<'_>,
+        at_most: usize,
+    ) -> Vec<Candidate> {
+        let score = |agent: &AgentView<'_>| Self::affinity(call.customer, agent.id);
+        let Some(favourite) = pool.agents.iter().max_by_key(|agent| (score(agent), agent.id)) else {
             return Vec::new();
         };
         // The favourite first, then whoever has been free for longest.
         let first = Candidate { agent: favourite.id.clone(), score: score(favourite) };
-        let others = LongestIdle.rank(now, call, pool).into_iter().filter(|one| one.agent != favourite.id);
-        std::iter::once(first).chain(others).collect()
+        let others = LongestIdle.rank(now, call, pool, at_most).into_iter();
+        std::iter::once(first).chain(others.filter(|one| one.agent != *favourite.id)).take(at_most).collect()
     }
 }
 
@@ -49,11 +55,9 @@ fn main() -> Result<(), callkit_core::id::InvalidId> {
     // The laws that every policy has to keep: pure, independent of the pool's order, within the pool.
     callkit_routing::testing::check_policy(&SameAgent);
 
-    let mut agents = Vec::new();
-    for (id, idle_since) in [("irina", 30), ("oleg", 10), ("vera", 20)] {
-        agents.push(AgentView { id: AgentId::new(id)?, idle_since: Timestamp::from_millis(idle_since) });
-    }
-    let pool = PoolSnapshot { agents };
+    let names = [AgentId::new("irina")?, AgentId::new("oleg")?, AgentId::new("vera")?];
+    let view = |id| AgentView { id, idle_since: Timestamp::from_millis(30) };
+    let pool = PoolSnapshot { agents: names.iter().map(view).collect() };
     for customer in 1..=5 {
         let call = WaitingCall {
             id: CallId::from(customer),
@@ -62,7 +66,7 @@ fn main() -> Result<(), callkit_core::id::InvalidId> {
             priority: 0,
             enqueued_at: Timestamp::from_millis(0),
         };
-        let ranked = SameAgent.rank(Timestamp::from_millis(100), &call, &pool);
+        let ranked = SameAgent.rank(Timestamp::from_millis(100), &call, &pool, 3);
         let names: Vec<_> = ranked.iter().map(|one| one.agent.as_str()).collect();
         println!("customer {customer}: {}", names.join(", then "));
     }

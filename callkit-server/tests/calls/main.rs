@@ -1,0 +1,11 @@
+//! The server as its clients see it: signaling over in-memory connections, media that a test moves by hand,
+//! a store in memory, virtual time. What is asserted is what people are told.
+
+mod chat;
+mod life;
+mod media;
+mod restart;
+mod rights;
+mod store;
+mod websocket;
+mod world;
