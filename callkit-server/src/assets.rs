@@ -15,10 +15,18 @@ static WEB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 
 /// What browsers get. The folder also holds tests and settings of its development, which are nobody's
 /// business.
-const SERVED: [&str; 12] =
-    ["css", "html", "ico", "jpg", "js", "json", "mp3", "ogg", "png", "svg", "wav", "woff2"];
+const SERVED: [&str; 12] = [
+    "css", "html", "ico", "jpg", "js", "json", "mp3", "ogg", "png", "svg", "wav", "woff2",
+];
 /// Folders and files at the top of the web folder that are not part of the pages.
-const NOT_SERVED: [&str; 6] = ["fixtures", "node_modules", "package.json", "package-lock.json", "test", "tsconfig.json"];
+const NOT_SERVED: [&str; 6] = [
+    "fixtures",
+    "node_modules",
+    "package.json",
+    "package-lock.json",
+    "test",
+    "tsconfig.json",
+];
 
 /// A file with what a browser has to know of it.
 #[derive(Clone)]
@@ -33,7 +41,10 @@ pub struct Asset {
 
 impl fmt::Debug for Asset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asset").field("etag", &self.etag).field("bytes", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("Asset")
+            .field("etag", &self.etag)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,7 +95,10 @@ impl Assets {
             Source::Embedded => EMBEDDED.get(path).cloned(),
             Source::Folder(folder) => {
                 let file = folder.join(path);
-                let body = tokio::task::spawn_blocking(move || std::fs::read(file)).await.ok()?.ok()?;
+                let body = tokio::task::spawn_blocking(move || std::fs::read(file))
+                    .await
+                    .ok()?
+                    .ok()?;
                 Some(asset(path, body.into()))
             }
         }
@@ -93,13 +107,17 @@ impl Assets {
 
 /// Whether `path` is a plain relative path to a file that browsers may have.
 fn is_served(path: &str) -> bool {
-    let plain = |segment: &str| !segment.is_empty() && !segment.starts_with('.') && !segment.contains(['\\', ':', '\0']);
+    let plain = |segment: &str| {
+        !segment.is_empty() && !segment.starts_with('.') && !segment.contains(['\\', ':', '\0'])
+    };
     let mut segments = path.split('/');
     let top = segments.next().unwrap_or_default();
     plain(top)
         && segments.all(plain)
         && !NOT_SERVED.contains(&top)
-        && path.rsplit_once('.').is_some_and(|(_, kind)| SERVED.contains(&kind))
+        && path
+            .rsplit_once('.')
+            .is_some_and(|(_, kind)| SERVED.contains(&kind))
 }
 
 fn asset(path: &str, body: Bytes) -> Asset {
@@ -107,8 +125,16 @@ fn asset(path: &str, body: Bytes) -> Asset {
     let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..15]));
     let kind = mime_guess::from_path(path).first_or_octet_stream();
     let text = kind.type_() == mime_guess::mime::TEXT || kind.subtype() == mime_guess::mime::JAVASCRIPT;
-    let content_type = if text { format!("{}; charset=utf-8", kind.essence_str()) } else { kind.essence_str().to_owned() };
-    Asset { body, content_type, etag }
+    let content_type = if text {
+        format!("{}; charset=utf-8", kind.essence_str())
+    } else {
+        kind.essence_str().to_owned()
+    };
+    Asset {
+        body,
+        content_type,
+        etag,
+    }
 }
 
 #[cfg(test)]
@@ -141,14 +167,26 @@ mod tests {
 
     #[test]
     fn modules_have_the_type_that_browsers_insist_on() {
-        assert_eq!(asset("a/b.js", Bytes::new()).content_type, "text/javascript; charset=utf-8");
-        assert_eq!(asset("a.html", Bytes::new()).content_type, "text/html; charset=utf-8");
+        assert_eq!(
+            asset("a/b.js", Bytes::new()).content_type,
+            "text/javascript; charset=utf-8"
+        );
+        assert_eq!(
+            asset("a.html", Bytes::new()).content_type,
+            "text/html; charset=utf-8"
+        );
         assert_eq!(asset("a.svg", Bytes::new()).content_type, "image/svg+xml");
     }
 
     #[test]
     fn the_tag_changes_with_the_contents() {
-        assert_ne!(asset("a.js", Bytes::from_static(b"1")).etag, asset("a.js", Bytes::from_static(b"2")).etag);
-        assert_eq!(asset("a.js", Bytes::from_static(b"1")).etag, asset("b.js", Bytes::from_static(b"1")).etag);
+        assert_ne!(
+            asset("a.js", Bytes::from_static(b"1")).etag,
+            asset("a.js", Bytes::from_static(b"2")).etag
+        );
+        assert_eq!(
+            asset("a.js", Bytes::from_static(b"1")).etag,
+            asset("b.js", Bytes::from_static(b"1")).etag
+        );
     }
 }

@@ -108,13 +108,19 @@ struct Failure {
 
 impl Failure {
     fn runtime(error: impl Into<Box<dyn Error>>) -> Self {
-        Self { error: error.into(), code: EXIT_RUNTIME }
+        Self {
+            error: error.into(),
+            code: EXIT_RUNTIME,
+        }
     }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self { error: Box::new(error), code: EXIT_CONFIG }
+        Self {
+            error: Box::new(error),
+            code: EXIT_CONFIG,
+        }
     }
 }
 
@@ -144,19 +150,28 @@ fn perform(command: Command) -> Result<(), Failure> {
             start(config, move |address| {
                 let base = public.unwrap_or_else(|| format!("http://{address}"));
                 let base = base.trim_end_matches('/');
-                say(&demo::ready_line(&format!("{base}/console/"), &format!("{base}/call/")));
+                say(&demo::ready_line(
+                    &format!("{base}/console/"),
+                    &format!("{base}/call/"),
+                ));
             })
         }
-        Command::Config(ConfigArgs { command: ConfigCommand::Check(args) }) => {
+        Command::Config(ConfigArgs {
+            command: ConfigCommand::Check(args),
+        }) => {
             load(&args)?;
             say("the configuration is valid");
             Ok(())
         }
-        Command::Config(ConfigArgs { command: ConfigCommand::Show(args) }) => {
+        Command::Config(ConfigArgs {
+            command: ConfigCommand::Show(args),
+        }) => {
             say(load(&args)?.to_redacted_toml().trim_end());
             Ok(())
         }
-        Command::Config(ConfigArgs { command: ConfigCommand::Schema }) => {
+        Command::Config(ConfigArgs {
+            command: ConfigCommand::Schema,
+        }) => {
             say(&format!("{:#}", Config::schema()));
             Ok(())
         }
@@ -166,13 +181,20 @@ fn perform(command: Command) -> Result<(), Failure> {
 
 fn start(config: Config, ready: impl FnOnce(std::net::SocketAddr)) -> Result<(), Failure> {
     telemetry::start(&config.telemetry)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
-    runtime.block_on(run::run(config, ready)).map_err(Failure::runtime)
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::runtime)?;
+    runtime
+        .block_on(run::run(config, ready))
+        .map_err(Failure::runtime)
 }
 
 /// The overrides of flags that are set, in the order given.
 fn flags(set: [(&str, &str, Option<String>); 5]) -> Vec<Override> {
-    set.into_iter().filter_map(|(flag, path, value)| Some(Override::text(flag, path, value?))).collect()
+    set.into_iter()
+        .filter_map(|(flag, path, value)| Some(Override::text(flag, path, value?)))
+        .collect()
 }
 
 fn path_text(path: Option<&PathBuf>) -> Option<String> {
@@ -180,15 +202,26 @@ fn path_text(path: Option<&PathBuf>) -> Option<String> {
 }
 
 fn load(args: &ServeArgs) -> Result<Config, ConfigError> {
-    let ServeFlags { bind, port, data, media_port, web_dir } = &args.flags;
-    let mut overrides = config::from_environment(std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    }));
+    let ServeFlags {
+        bind,
+        port,
+        data,
+        media_port,
+        web_dir,
+    } = &args.flags;
+    let mut overrides = config::from_environment(
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    );
     overrides.extend(flags([
         ("--bind", "http.bind", bind.map(|bind| bind.to_string())),
         ("--port", "http.port", port.map(|port| port.to_string())),
         ("--data", "storage.path", path_text(data.as_ref())),
-        ("--media-port", "media.port", media_port.map(|port| port.to_string())),
+        (
+            "--media-port",
+            "media.port",
+            media_port.map(|port| port.to_string()),
+        ),
         ("--web-dir", "http.web_dir", path_text(web_dir.as_ref())),
     ]));
     config::load(args.config.as_deref(), &overrides)
@@ -198,7 +231,11 @@ fn demo_config(args: &DemoArgs) -> Result<Config, Failure> {
     let overrides = flags([
         ("--port", "http.port", args.port.map(|port| port.to_string())),
         ("--data", "storage.path", path_text(args.data.as_ref())),
-        ("--media-port", "media.port", args.media_port.map(|port| port.to_string())),
+        (
+            "--media-port",
+            "media.port",
+            args.media_port.map(|port| port.to_string()),
+        ),
         ("--web-dir", "http.web_dir", path_text(args.web_dir.as_ref())),
         // People see the links, not the log; RUST_LOG-style filters come by the environment in `serve`.
         ("demo", "telemetry.log", Some("warn".to_owned())),
@@ -222,9 +259,15 @@ fn hash_password() -> Result<(), Failure> {
     }
     let mut text = String::new();
     let limit = MAX_PASSWORD_BYTES as u64 + 3;
-    std::io::stdin().lock().take(limit).read_to_string(&mut text).map_err(Failure::runtime)?;
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_string(&mut text)
+        .map_err(Failure::runtime)?;
     // One line ending belongs to the terminal or to echo, not to the password.
-    let password = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    let password = text
+        .strip_suffix('\n')
+        .map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
     if password.is_empty() {
         return Err(Failure::runtime(PasswordInput::Empty));
     }

@@ -34,6 +34,10 @@ pub(crate) fn say(line: &str) {
 /// Why the program ends, as one line on stderr.
 #[expect(clippy::print_stderr, reason = "the one place for it")]
 pub(crate) fn complain(error: &dyn Error) {
-    let line = Chain(error).to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = Chain(error)
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     eprintln!("callkit-server: {line}");
 }

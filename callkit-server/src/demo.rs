@@ -42,7 +42,10 @@ pub(crate) fn with_operators(mut config: Config) -> Config {
 
 /// Tells where to go; the last line is for programs.
 pub(crate) fn announce(address: SocketAddr) {
-    let (console, customer) = (format!("http://{address}/console/"), format!("http://{address}/call/"));
+    let (console, customer) = (
+        format!("http://{address}/console/"),
+        format!("http://{address}/call/"),
+    );
     say("callkit demo: a call between a customer and an operator");
     say("");
     say(&format!("  Operator console   {console}"));

@@ -16,9 +16,13 @@ pub fn start(config: &TelemetryConfig) -> Result<(), ConfigError> {
         key: "telemetry.log".to_owned(),
         message: error.to_string(),
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
     let started = match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&stderr())).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::IsTerminal::is_terminal(&stderr()))
+            .try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     if started.is_err() {

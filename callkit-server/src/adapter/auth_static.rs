@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher as _, PasswordVerifier as _, Version};
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher as _, PasswordVerifier as _, Version,
+};
 use async_trait::async_trait;
 use callkit_core::auth::{AuthError, AuthProvider, Credential, Principal};
 use callkit_core::id::AgentId;
@@ -27,7 +29,8 @@ const MIN_MEMORY_KIB: u32 = 7168;
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 /// Answers for unknown users cost one verification of this: m=19456 KiB, t=2, p=1, as the hashes that
 /// `hash-password` makes.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$oWNvRCtYNPeJwGRGqsXUYBC7vUIeJTAHvnoIr2zCNiw";
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$oWNvRCtYNPeJwGRGqsXUYBC7vUIeJTAHvnoIr2zCNiw";
 
 /// A text that is not a usable password hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,9 +77,11 @@ impl PasswordHash {
             return Err(InvalidHash::Failed);
         }
         let salt = entropy().map_err(|_| InvalidHash::Failed)?;
-        let salt = argon2::password_hash::SaltString::encode_b64(&salt[..16]).map_err(|_| InvalidHash::Failed)?;
-        let hash =
-            hasher().hash_password(password.expose().as_bytes(), &salt).map_err(|_| InvalidHash::Failed)?;
+        let salt =
+            argon2::password_hash::SaltString::encode_b64(&salt[..16]).map_err(|_| InvalidHash::Failed)?;
+        let hash = hasher()
+            .hash_password(password.expose().as_bytes(), &salt)
+            .map_err(|_| InvalidHash::Failed)?;
         Ok(Self(Secret::new(hash.to_string())))
     }
 
@@ -87,9 +92,13 @@ impl PasswordHash {
     }
 
     pub(crate) fn verifies(&self, password: &Secret<String>) -> bool {
-        let Ok(phc) = Phc::new(self.0.expose()) else { return false };
+        let Ok(phc) = Phc::new(self.0.expose()) else {
+            return false;
+        };
         // The parameters are those of the hash, not of this instance.
-        hasher().verify_password(password.expose().as_bytes(), &phc).is_ok()
+        hasher()
+            .verify_password(password.expose().as_bytes(), &phc)
+            .is_ok()
     }
 }
 
@@ -120,28 +129,43 @@ impl StaticAuth {
     pub fn new(staff: &StaffConfig) -> Result<Self, InvalidHash> {
         let mut members = BTreeMap::new();
         for user in &staff.users {
-            let principal =
-                Principal::Staff { id: user.id.clone(), name: user.name.clone(), role: user.role.into() };
+            let principal = Principal::Staff {
+                id: user.id.clone(),
+                name: user.name.clone(),
+                role: user.role.into(),
+            };
             let hash = PasswordHash::parse(&user.password_hash)?;
             members.insert(user.id.to_string(), Member { principal, hash });
         }
         // With hashes of another cost than ours, an unknown user must cost what the known ones do.
-        let nobody = members.values().next().map_or_else(|| PasswordHash(Secret::new(NOBODY.to_owned())), |one| one.hash.clone());
-        Ok(Self { members, nobody, turns: Arc::new(Semaphore::new(PARALLEL_HASHES)) })
+        let nobody = members.values().next().map_or_else(
+            || PasswordHash(Secret::new(NOBODY.to_owned())),
+            |one| one.hash.clone(),
+        );
+        Ok(Self {
+            members,
+            nobody,
+            turns: Arc::new(Semaphore::new(PARALLEL_HASHES)),
+        })
     }
 }
 
 impl StaffDirectory for StaticAuth {
     fn find(&self, id: &AgentId) -> Option<StaffEntry> {
         let member = self.members.get(id.as_str())?;
-        Some(StaffEntry { principal: member.principal.clone(), stamp: member.hash.0.clone() })
+        Some(StaffEntry {
+            principal: member.principal.clone(),
+            stamp: member.hash.0.clone(),
+        })
     }
 }
 
 #[async_trait]
 impl AuthProvider for StaticAuth {
     async fn authenticate(&self, _now: Timestamp, credential: &Credential) -> Result<Principal, AuthError> {
-        let Credential::Password { user, password } = credential else { return Err(AuthError::Unsupported) };
+        let Credential::Password { user, password } = credential else {
+            return Err(AuthError::Unsupported);
+        };
         if password.expose().len() > MAX_PASSWORD_BYTES {
             return Err(AuthError::Invalid);
         }
@@ -191,23 +215,42 @@ mod tests {
         let ours = PasswordHash::of(&Secret::new("x".to_owned())).unwrap();
         let cost = |hash: &PasswordHash| Params::try_from(&Phc::new(hash.expose()).unwrap()).unwrap();
         let (nobody, ours) = (cost(&nobody), cost(&ours));
-        assert_eq!((nobody.m_cost(), nobody.t_cost(), nobody.p_cost()), (ours.m_cost(), ours.t_cost(), ours.p_cost()));
+        assert_eq!(
+            (nobody.m_cost(), nobody.t_cost(), nobody.p_cost()),
+            (ours.m_cost(), ours.t_cost(), ours.p_cost())
+        );
     }
 
     #[test]
     fn weak_and_foreign_hashes_are_refused() {
-        for text in ["", "hunter2", "$2b$12$abcdefghijklmnopqrstuv", "$argon2i$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$oWNvRCtYNPeJwGRGqsXUYBC7vUIeJTAHvnoIr2zCNiw"] {
-            assert_eq!(PasswordHash::parse(&Secret::new(text.to_owned())).err(), Some(InvalidHash::Form), "{text}");
+        for text in [
+            "",
+            "hunter2",
+            "$2b$12$abcdefghijklmnopqrstuv",
+            "$argon2i$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$oWNvRCtYNPeJwGRGqsXUYBC7vUIeJTAHvnoIr2zCNiw",
+        ] {
+            assert_eq!(
+                PasswordHash::parse(&Secret::new(text.to_owned())).err(),
+                Some(InvalidHash::Form),
+                "{text}"
+            );
         }
         let cheap = NOBODY.replace("m=19456", "m=1024");
-        assert_eq!(PasswordHash::parse(&Secret::new(cheap)).err(), Some(InvalidHash::Weak));
+        assert_eq!(
+            PasswordHash::parse(&Secret::new(cheap)).err(),
+            Some(InvalidHash::Weak)
+        );
     }
 
     mod conformance {
         use super::*;
 
         fn block_on<F: Future>(future: F) -> F::Output {
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(future)
         }
 
         callkit_core::auth_provider_conformance!(

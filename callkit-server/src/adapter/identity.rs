@@ -113,10 +113,25 @@ impl Identity {
     ///
     /// # Errors
     /// [`KeyFileError::Entropy`].
-    pub fn new(key: SigningKey, auth: Arc<dyn AuthProvider>, clock: Arc<dyn Clock>) -> Result<Self, KeyFileError> {
+    pub fn new(
+        key: SigningKey,
+        auth: Arc<dyn AuthProvider>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, KeyFileError> {
         let ids = IdSource::from_entropy(entropy()?);
-        let inner = Inner { ids, tickets: BTreeMap::new(), issued: 0, revoked: BTreeMap::new() };
-        Ok(Self { key, auth, directory: None, clock, inner: Mutex::new(inner) })
+        let inner = Inner {
+            ids,
+            tickets: BTreeMap::new(),
+            issued: 0,
+            revoked: BTreeMap::new(),
+        };
+        Ok(Self {
+            key,
+            auth,
+            directory: None,
+            clock,
+            inner: Mutex::new(inner),
+        })
     }
 
     /// Ends staff sessions with the accounts in `directory`.
@@ -137,8 +152,19 @@ impl Identity {
     pub fn issue_visitor(&self, name: Option<Private<String>>) -> VisitorToken {
         let customer = self.lock().ids.next_id();
         let expires_at = self.clock.now() + SESSION_LIFETIME;
-        let token = self.key.sign(VISITOR, &VisitorClaims { sub: customer, name, exp: expires_at });
-        VisitorToken { token: Secret::new(token), customer, expires_at }
+        let token = self.key.sign(
+            VISITOR,
+            &VisitorClaims {
+                sub: customer,
+                name,
+                exp: expires_at,
+            },
+        );
+        VisitorToken {
+            token: Secret::new(token),
+            customer,
+            expires_at,
+        }
     }
 
     /// Checks name and password of a member of staff and opens a session; gives who it is and the cookie's
@@ -149,7 +175,9 @@ impl Identity {
     pub async fn sign_in(&self, credential: &Credential) -> Result<(Principal, Secret<String>), AuthError> {
         let now = self.clock.now();
         let principal = self.auth.authenticate(now, credential).await?;
-        let Principal::Staff { id, name, role } = &principal else { return Err(AuthError::Unsupported) };
+        let Principal::Staff { id, name, role } = &principal else {
+            return Err(AuthError::Unsupported);
+        };
         let stamp = match &self.directory {
             Some(directory) => Some(fingerprint(&directory.find(id).ok_or(AuthError::Invalid)?)),
             None => None,
@@ -173,7 +201,11 @@ impl Identity {
     pub fn staff_session(&self, cookie: &str) -> Result<Principal, AuthError> {
         let claims = self.staff_claims(cookie)?;
         let Some(directory) = &self.directory else {
-            return Ok(Principal::Staff { id: claims.sub, name: claims.name, role: claims.role });
+            return Ok(Principal::Staff {
+                id: claims.sub,
+                name: claims.name,
+                role: claims.role,
+            });
         };
         let entry = directory.find(&claims.sub).ok_or(AuthError::Expired)?;
         if claims.stamp.as_deref() != Some(fingerprint(&entry).as_str()) {
@@ -201,7 +233,9 @@ impl Identity {
 
     /// Ends the staff session `cookie`, if it is one.
     pub fn sign_out(&self, cookie: &str) {
-        let Ok(claims) = self.staff_claims(cookie) else { return };
+        let Ok(claims) = self.staff_claims(cookie) else {
+            return;
+        };
         let now = self.clock.now();
         let mut inner = self.lock();
         inner.revoked.retain(|(expires_at, _), ()| *expires_at > now);
@@ -221,12 +255,23 @@ impl Identity {
         let mut inner = self.lock();
         inner.tickets.retain(|_, known| known.expires_at > now);
         if inner.tickets.len() >= MAX_TICKETS {
-            let oldest = inner.tickets.iter().min_by_key(|(_, known)| known.issued).map(|(text, _)| text.clone());
+            let oldest = inner
+                .tickets
+                .iter()
+                .min_by_key(|(_, known)| known.issued)
+                .map(|(text, _)| text.clone());
             oldest.and_then(|text| inner.tickets.remove(&text));
         }
         inner.issued += 1;
         let issued = inner.issued;
-        inner.tickets.insert(ticket.clone(), Ticket { principal, expires_at: now + TICKET_LIFETIME, issued });
+        inner.tickets.insert(
+            ticket.clone(),
+            Ticket {
+                principal,
+                expires_at: now + TICKET_LIFETIME,
+                issued,
+            },
+        );
         Ok(Secret::new(ticket))
     }
 
@@ -236,13 +281,21 @@ impl Identity {
     /// [`AuthError::Invalid`] or [`AuthError::Expired`].
     pub fn verify_token(&self, now: Timestamp, token: &str) -> Result<Principal, AuthError> {
         if let Some(ticket) = self.lock().tickets.remove(token) {
-            return if ticket.expires_at > now { Ok(ticket.principal) } else { Err(AuthError::Expired) };
+            return if ticket.expires_at > now {
+                Ok(ticket.principal)
+            } else {
+                Err(AuthError::Expired)
+            };
         }
         let claims: VisitorClaims = self.key.open(VISITOR, token).ok_or(AuthError::Invalid)?;
         if claims.exp <= now {
             return Err(AuthError::Expired);
         }
-        Ok(Principal::Customer { id: claims.sub, name: claims.name, verified: false })
+        Ok(Principal::Customer {
+            id: claims.sub,
+            name: claims.name,
+            verified: false,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -254,11 +307,12 @@ impl Identity {
 #[async_trait]
 impl TokenVerifier for Identity {
     async fn verify(&self, now: Timestamp, token: &Secret<String>) -> Result<Principal, Refusal> {
-        self.verify_token(now, token.expose()).map_err(|error| match error {
-            AuthError::Expired => Refusal::ExpiredToken,
-            AuthError::Unavailable(_) => Refusal::Unavailable,
-            _ => Refusal::InvalidToken,
-        })
+        self.verify_token(now, token.expose())
+            .map_err(|error| match error {
+                AuthError::Expired => Refusal::ExpiredToken,
+                AuthError::Unavailable(_) => Refusal::Unavailable,
+                _ => Refusal::InvalidToken,
+            })
     }
 }
 
@@ -287,11 +341,17 @@ mod tests {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000_000)));
         let auth = Arc::new(MemoryAuth::default().with_user("irina", "secret", irina()));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-        (clock, Identity::new(SigningKey::from_bytes(&[key; 32]), auth, shared).unwrap())
+        (
+            clock,
+            Identity::new(SigningKey::from_bytes(&[key; 32]), auth, shared).unwrap(),
+        )
     }
 
     fn password(text: &str) -> Credential {
-        Credential::Password { user: "irina".to_owned(), password: Secret::new(text.to_owned()) }
+        Credential::Password {
+            user: "irina".to_owned(),
+            password: Secret::new(text.to_owned()),
+        }
     }
 
     #[derive(Debug)]
@@ -299,7 +359,10 @@ mod tests {
 
     impl StaffDirectory for Directory {
         fn find(&self, _id: &AgentId) -> Option<StaffEntry> {
-            self.0.map(|stamp| StaffEntry { principal: irina(), stamp: Secret::new(stamp.to_owned()) })
+            self.0.map(|stamp| StaffEntry {
+                principal: irina(),
+                stamp: Secret::new(stamp.to_owned()),
+            })
         }
     }
 
@@ -310,20 +373,32 @@ mod tests {
         let issued = first.issue_visitor(Some(Private::new("Anna".to_owned())));
         let who = second.verify_token(second.now(), issued.token.expose()).unwrap();
         assert!(matches!(who, Principal::Customer { id, verified: false, .. } if id == issued.customer));
-        assert!(matches!(identity(2).1.verify_token(first.now(), issued.token.expose()), Err(AuthError::Invalid)));
+        assert!(matches!(
+            identity(2).1.verify_token(first.now(), issued.token.expose()),
+            Err(AuthError::Invalid)
+        ));
         clock.advance(SESSION_LIFETIME);
-        assert!(matches!(first.verify_token(first.now(), issued.token.expose()), Err(AuthError::Expired)));
+        assert!(matches!(
+            first.verify_token(first.now(), issued.token.expose()),
+            Err(AuthError::Expired)
+        ));
     }
 
     #[test]
     fn a_ticket_works_once_and_for_thirty_seconds() {
         let (clock, identity) = identity(1);
         let ticket = identity.issue_ticket(irina()).unwrap();
-        assert_eq!(identity.verify_token(identity.now(), ticket.expose()).unwrap(), irina());
+        assert_eq!(
+            identity.verify_token(identity.now(), ticket.expose()).unwrap(),
+            irina()
+        );
         assert!(identity.verify_token(identity.now(), ticket.expose()).is_err());
         let late = identity.issue_ticket(irina()).unwrap();
         clock.advance(TICKET_LIFETIME);
-        assert!(matches!(identity.verify_token(identity.now(), late.expose()), Err(AuthError::Expired)));
+        assert!(matches!(
+            identity.verify_token(identity.now(), late.expose()),
+            Err(AuthError::Expired)
+        ));
     }
 
     #[test]
@@ -357,10 +432,16 @@ mod tests {
             let (_, cookie) = identity.sign_in(&password("secret")).await.unwrap();
             let (_, other) = identity.sign_in(&password("secret")).await.unwrap();
             identity.sign_out(cookie.expose());
-            assert!(matches!(identity.staff_session(cookie.expose()), Err(AuthError::Expired)));
+            assert!(matches!(
+                identity.staff_session(cookie.expose()),
+                Err(AuthError::Expired)
+            ));
             assert!(identity.staff_session(other.expose()).is_ok());
             clock.advance(SESSION_LIFETIME);
-            assert!(matches!(identity.staff_session(other.expose()), Err(AuthError::Expired)));
+            assert!(matches!(
+                identity.staff_session(other.expose()),
+                Err(AuthError::Expired)
+            ));
             assert!(identity.sign_in(&password("wrong")).await.is_err());
         });
     }

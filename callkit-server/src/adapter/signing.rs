@@ -57,7 +57,9 @@ impl fmt::Debug for SigningKey {
 /// [`KeyFileError::Entropy`].
 pub(crate) fn entropy() -> Result<[u8; KEY_BYTES], KeyFileError> {
     let mut bytes = [0; KEY_BYTES];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| KeyFileError::Entropy)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| KeyFileError::Entropy)?;
     Ok(bytes)
 }
 
@@ -82,22 +84,31 @@ impl SigningKey {
     /// # Errors
     /// [`KeyFileError`].
     pub fn open_or_create(path: &Path) -> Result<Self, KeyFileError> {
-        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+        let io = |source| KeyFileError::Io {
+            path: path.to_owned(),
+            source,
+        };
         if let Some(folder) = path.parent() {
             create_folder(folder).map_err(io)?;
         }
         match create_private(path) {
             Ok(mut file) => {
                 let bytes = entropy()?;
-                file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
+                file.write_all(&bytes)
+                    .and_then(|()| file.sync_all())
+                    .map_err(io)?;
                 Ok(Self::from_bytes(&bytes))
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
                 let file = File::open(path).map_err(io)?;
                 warn_if_readable_by_others(path, &file);
-                file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
-                let bytes = bytes.try_into().map_err(|_| KeyFileError::Form { path: path.to_owned() })?;
+                file.take(KEY_BYTES as u64 + 1)
+                    .read_to_end(&mut bytes)
+                    .map_err(io)?;
+                let bytes = bytes.try_into().map_err(|_| KeyFileError::Form {
+                    path: path.to_owned(),
+                })?;
                 Ok(Self::from_bytes(&bytes))
             }
             Err(error) => Err(io(error)),
@@ -145,7 +156,9 @@ fn create_private(path: &Path) -> std::io::Result<File> {
 #[cfg(unix)]
 fn warn_if_readable_by_others(path: &Path, file: &File) {
     use std::os::unix::fs::PermissionsExt;
-    let open = file.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
+    let open = file
+        .metadata()
+        .is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
     if open {
         tracing::warn!(path = %path.display(), "the signing key is readable by others: chmod 600");
     }
@@ -165,7 +178,10 @@ mod tests {
         assert_eq!(key.open::<String>("ckv", &token).as_deref(), Some("anna"));
         assert_eq!(key.open::<String>("cks", &token), None);
         assert_eq!(key.open::<String>("ck", &token), None);
-        assert_eq!(SigningKey::from_bytes(&[8; 32]).open::<String>("ckv", &token), None);
+        assert_eq!(
+            SigningKey::from_bytes(&[8; 32]).open::<String>("ckv", &token),
+            None
+        );
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
             bytes[at] ^= 1;
@@ -182,13 +198,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signing.key");
         let token = SigningKey::open_or_create(&path).unwrap().sign("ckv", &1);
-        assert_eq!(SigningKey::open_or_create(&path).unwrap().open::<u8>("ckv", &token), Some(1));
+        assert_eq!(
+            SigningKey::open_or_create(&path)
+                .unwrap()
+                .open::<u8>("ckv", &token),
+            Some(1)
+        );
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
         std::fs::write(&path, "short").unwrap();
-        assert!(matches!(SigningKey::open_or_create(&path), Err(KeyFileError::Form { .. })));
+        assert!(matches!(
+            SigningKey::open_or_create(&path),
+            Err(KeyFileError::Form { .. })
+        ));
     }
 }

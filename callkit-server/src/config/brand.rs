@@ -34,7 +34,12 @@ pub enum Theme {
 
 impl Default for BrandConfig {
     fn default() -> Self {
-        Self { name: "Callkit".to_owned(), logo: None, accent: None, theme: Theme::Auto }
+        Self {
+            name: "Callkit".to_owned(),
+            logo: None,
+            accent: None,
+            theme: Theme::Auto,
+        }
     }
 }
 
@@ -43,14 +48,18 @@ impl BrandConfig {
         if let Some(accent) = &self.accent {
             let digits = accent.strip_prefix('#').unwrap_or_default();
             if digits.len() != 6 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(ConfigError::invalid("brand.accent", format!("{accent:?} is not of the form #rrggbb")));
+                return Err(ConfigError::invalid(
+                    "brand.accent",
+                    format!("{accent:?} is not of the form #rrggbb"),
+                ));
             }
         }
         match &self.logo {
             // The pages load images from their own origin only.
-            Some(logo) if !logo.starts_with('/') || logo.starts_with("//") => {
-                Err(ConfigError::invalid("brand.logo", "must be a path on this server, beginning with /"))
-            }
+            Some(logo) if !logo.starts_with('/') || logo.starts_with("//") => Err(ConfigError::invalid(
+                "brand.logo",
+                "must be a path on this server, beginning with /",
+            )),
             Some(_) | None => Ok(()),
         }
     }

@@ -46,6 +46,9 @@ pub enum ConfigError {
 impl ConfigError {
     /// The error for `key`.
     pub(super) fn invalid(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid { key: key.into(), message: message.into() }
+        Self::Invalid {
+            key: key.into(),
+            message: message.into(),
+        }
     }
 }

@@ -62,10 +62,17 @@ impl HttpConfig {
                 ConfigError::invalid("http.public_url", "must be http(s)://host[:port] without a path")
             })?;
             if parsed.starts_with("http://") && self.behind_tls_proxy {
-                return Err(ConfigError::invalid("http.public_url", "must be https behind a TLS proxy"));
+                return Err(ConfigError::invalid(
+                    "http.public_url",
+                    "must be https behind a TLS proxy",
+                ));
             }
         }
-        if let Some(bad) = self.allowed_origins.iter().find(|origin| origin_of(origin).is_none()) {
+        if let Some(bad) = self
+            .allowed_origins
+            .iter()
+            .find(|origin| origin_of(origin).is_none())
+        {
             return Err(ConfigError::invalid(
                 "http.allowed_origins",
                 format!("{bad:?} must be http(s)://host[:port] without a path"),
@@ -80,7 +87,11 @@ impl HttpConfig {
     /// Whether browsers reach this server over TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.behind_tls_proxy || self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        self.behind_tls_proxy
+            || self
+                .public_url
+                .as_deref()
+                .is_some_and(|url| url.starts_with("https://"))
     }
 
     /// The origins whose pages may use API and signaling, for a server that listens on `port`.
@@ -93,18 +104,27 @@ impl HttpConfig {
                     IpAddr::V4(address) => address.to_string(),
                     IpAddr::V6(address) => format!("[{address}]"),
                 };
-                vec![format!("http://{host}:{port}"), format!("http://localhost:{port}")]
+                vec![
+                    format!("http://{host}:{port}"),
+                    format!("http://localhost:{port}"),
+                ]
             }
         };
-        own.into_iter().chain(self.allowed_origins.iter().filter_map(|origin| origin_of(origin))).collect()
+        own.into_iter()
+            .chain(self.allowed_origins.iter().filter_map(|origin| origin_of(origin)))
+            .collect()
     }
 }
 
 /// `url` as a browser writes it in `Origin`: scheme, host in lower case, port unless it is the default.
 pub(super) fn origin_of(url: &str) -> Option<String> {
     let uri: http::Uri = url.parse().ok()?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let scheme = uri
+        .scheme_str()
+        .filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri
+        .authority()
+        .filter(|authority| !authority.as_str().contains('@'))?;
     if uri.path() != "/" || uri.query().is_some() {
         return None;
     }

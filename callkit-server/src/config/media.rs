@@ -28,20 +28,38 @@ pub struct MediaConfig {
 
 impl Default for MediaConfig {
     fn default() -> Self {
-        Self { bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 40000, external_addresses: Vec::new(), shards: 1 }
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 40000,
+            external_addresses: Vec::new(),
+            shards: 1,
+        }
     }
 }
 
 impl MediaConfig {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if !(1..=MAX_SHARDS).contains(&self.shards) {
-            return Err(ConfigError::invalid("media.shards", format!("must be 1 to {MAX_SHARDS}")));
+            return Err(ConfigError::invalid(
+                "media.shards",
+                format!("must be 1 to {MAX_SHARDS}"),
+            ));
         }
         if self.port != 0 && self.port.checked_add(self.shards - 1).is_none() {
-            return Err(ConfigError::invalid("media.port", "leaves no ports for all shards below 65536"));
+            return Err(ConfigError::invalid(
+                "media.port",
+                "leaves no ports for all shards below 65536",
+            ));
         }
-        if let Some(bad) = self.external_addresses.iter().find(|address| address.is_unspecified()) {
-            return Err(ConfigError::invalid("media.external_addresses", format!("{bad} is no address to reach")));
+        if let Some(bad) = self
+            .external_addresses
+            .iter()
+            .find(|address| address.is_unspecified())
+        {
+            return Err(ConfigError::invalid(
+                "media.external_addresses",
+                format!("{bad} is no address to reach"),
+            ));
         }
         Ok(())
     }

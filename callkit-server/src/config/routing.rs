@@ -68,25 +68,38 @@ impl Default for RoutingSection {
 impl RoutingSection {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if self.queues.is_empty() {
-            return Err(ConfigError::invalid("routing.queues", "there must be at least one queue"));
+            return Err(ConfigError::invalid(
+                "routing.queues",
+                "there must be at least one queue",
+            ));
         }
         let mut seen = BTreeSet::new();
         for queue in &self.queues {
             if !seen.insert(&queue.id) {
-                return Err(ConfigError::invalid("routing.queues", format!("queue {} is there twice", queue.id)));
+                return Err(ConfigError::invalid(
+                    "routing.queues",
+                    format!("queue {} is there twice", queue.id),
+                ));
             }
             // Below 5 s nobody can react; above 5 min the customer has gone.
             if !(5..=300).contains(&self.offer_timeout(queue).as_secs()) {
-                return Err(ConfigError::invalid("routing.offer_timeout_s", "must be 5 to 300 seconds"));
+                return Err(ConfigError::invalid(
+                    "routing.offer_timeout_s",
+                    "must be 5 to 300 seconds",
+                ));
             }
             if self.max_queue_length(queue) == 0 {
-                return Err(ConfigError::invalid("routing.max_queue_length", "must be at least 1"));
+                return Err(ConfigError::invalid(
+                    "routing.max_queue_length",
+                    "must be at least 1",
+                ));
             }
         }
         match &self.default_queue {
-            Some(queue) if !seen.contains(queue) => {
-                Err(ConfigError::invalid("routing.default_queue", format!("there is no queue {queue}")))
-            }
+            Some(queue) if !seen.contains(queue) => Err(ConfigError::invalid(
+                "routing.default_queue",
+                format!("there is no queue {queue}"),
+            )),
             Some(_) | None => Ok(()),
         }
     }
@@ -94,7 +107,9 @@ impl RoutingSection {
     /// The queue of customers who name none. A checked section has one.
     #[must_use]
     pub fn default_queue(&self) -> Option<&QueueId> {
-        self.default_queue.as_ref().or_else(|| self.queues.first().map(|queue| &queue.id))
+        self.default_queue
+            .as_ref()
+            .or_else(|| self.queues.first().map(|queue| &queue.id))
     }
 
     /// How long a call of `queue` rings.
@@ -112,6 +127,8 @@ impl RoutingSection {
     /// The longest wait in `queue`, if there is a limit.
     #[must_use]
     pub fn max_wait(&self, queue: &QueueConfig) -> Option<Duration> {
-        Some(queue.max_wait_s.unwrap_or(self.max_wait_s)).filter(|limit| *limit > 0).map(Duration::from_secs)
+        Some(queue.max_wait_s.unwrap_or(self.max_wait_s))
+            .filter(|limit| *limit > 0)
+            .map(Duration::from_secs)
     }
 }

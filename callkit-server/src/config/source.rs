@@ -35,14 +35,28 @@ impl Override {
         let plain = text.parse::<i64>().ok().map(Value::Integer);
         let path = path.split('.').map(str::to_owned).collect();
         let candidates = plain.into_iter().chain([Value::String(text)]).collect();
-        Self { origin: origin.to_owned(), path, candidates }
+        Self {
+            origin: origin.to_owned(),
+            path,
+            candidates,
+        }
     }
 
     fn at(origin: String, path: Vec<String>, text: &str) -> Self {
         // `0.0.0.0` is not TOML, and `2024` may be meant as a name: the text itself is the second choice.
-        let typed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-        let candidates = typed.into_iter().chain([Value::String(text.to_owned())]).collect();
-        Self { origin, path, candidates }
+        let typed = format!("value = {text}")
+            .parse::<Table>()
+            .ok()
+            .and_then(|mut table| table.remove("value"));
+        let candidates = typed
+            .into_iter()
+            .chain([Value::String(text.to_owned())])
+            .collect();
+        Self {
+            origin,
+            path,
+            candidates,
+        }
     }
 }
 
@@ -53,7 +67,11 @@ pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -
         .filter_map(|(name, value)| {
             let key = name.strip_prefix(ENV_PREFIX)?;
             let (section, rest) = key.split_once(ENV_SEPARATOR)?;
-            let path = [section].into_iter().chain(rest.split(ENV_SEPARATOR)).map(str::to_ascii_lowercase).collect();
+            let path = [section]
+                .into_iter()
+                .chain(rest.split(ENV_SEPARATOR))
+                .map(str::to_ascii_lowercase)
+                .collect();
             Some(Override::at(name.clone(), path, &value))
         })
         .collect();
@@ -66,9 +84,13 @@ pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -
 /// # Errors
 /// [`ConfigError`] naming the file and line, the variable, the flag or the key that is wrong.
 pub fn load(file: Option<&Path>, overrides: &[Override]) -> Result<Config, ConfigError> {
-    let Some(path) = file else { return parse("", Path::new(""), overrides) };
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let Some(path) = file else {
+        return parse("", Path::new(""), overrides);
+    };
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     parse(&text, path, overrides)
 }
 
@@ -92,7 +114,10 @@ pub fn parse(text: &str, path: &Path, overrides: &[Override]) -> Result<Config, 
 }
 
 fn apply(table: &Table, one: &Override) -> Result<(Table, Config), ConfigError> {
-    let refused = |message: String| ConfigError::Override { origin: one.origin.clone(), message };
+    let refused = |message: String| ConfigError::Override {
+        origin: one.origin.clone(),
+        message,
+    };
     let mut first_error = None;
     for candidate in &one.candidates {
         let mut next = table.clone();
@@ -102,7 +127,9 @@ fn apply(table: &Table, one: &Override) -> Result<(Table, Config), ConfigError> 
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    Err(refused(first_error.map_or_else(String::new, |error| one_line(error.message()))))
+    Err(refused(
+        first_error.map_or_else(String::new, |error| one_line(error.message())),
+    ))
 }
 
 fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
@@ -113,7 +140,10 @@ fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
             Ok(())
         }
         [section, rest @ ..] => {
-            match table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new())) {
+            match table
+                .entry(section.clone())
+                .or_insert_with(|| Value::Table(Table::new()))
+            {
                 Value::Table(inner) => set(inner, rest, value),
                 _ => Err(format!("`{section}` is not a section")),
             }
@@ -122,7 +152,12 @@ fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+    text.as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
 }
 
 fn one_line(message: &str) -> String {

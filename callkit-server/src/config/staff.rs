@@ -91,10 +91,15 @@ impl StaffConfig {
             if user.name.expose().trim().is_empty() {
                 return Err(ConfigError::invalid(key("name"), "must not be empty"));
             }
-            if let Some(unknown) =
-                user.queues.iter().find(|queue| !routing.queues.iter().any(|known| known.id == **queue))
+            if let Some(unknown) = user
+                .queues
+                .iter()
+                .find(|queue| !routing.queues.iter().any(|known| known.id == **queue))
             {
-                return Err(ConfigError::invalid(key("queues"), format!("there is no queue {unknown}")));
+                return Err(ConfigError::invalid(
+                    key("queues"),
+                    format!("there is no queue {unknown}"),
+                ));
             }
             PasswordHash::parse(&user.password_hash)
                 .map_err(|error| ConfigError::invalid(key("password_hash"), error.to_string()))?;

@@ -16,7 +16,9 @@ pub struct StorageConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { path: PathBuf::from("callkit-data") }
+        Self {
+            path: PathBuf::from("callkit-data"),
+        }
     }
 }
 

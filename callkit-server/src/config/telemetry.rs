@@ -28,7 +28,10 @@ pub enum LogFormat {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            log: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 

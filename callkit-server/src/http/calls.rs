@@ -73,12 +73,23 @@ pub(super) async fn list(
         Principal::Staff { id, .. } => Some(id.clone()),
         _ => return Err(Problem::Forbidden),
     };
-    let filter = HistoryFilter { agent, customer: None, ended: Some(true) };
-    let page = PageRequest { before: page.before, limit: page.limit.unwrap_or(DEFAULT_PAGE) };
+    let filter = HistoryFilter {
+        agent,
+        customer: None,
+        ended: Some(true),
+    };
+    let page = PageRequest {
+        before: page.before,
+        limit: page.limit.unwrap_or(DEFAULT_PAGE),
+    };
     let calls = state.0.store.calls(&filter, page).await.map_err(unavailable)?;
     // A platform's own policy may be stricter than the filter.
-    let visible = calls.iter().filter(|call| state.0.access.check(&principal, &Action::ReadCall(call)).is_ok());
-    Ok(axum::Json(CallList { calls: visible.map(entry).collect() }))
+    let visible = calls
+        .iter()
+        .filter(|call| state.0.access.check(&principal, &Action::ReadCall(call)).is_ok());
+    Ok(axum::Json(CallList {
+        calls: visible.map(entry).collect(),
+    }))
 }
 
 /// `GET /api/v1/calls/{id}`: everything that is kept of one call. A call that one may not read is not there.
@@ -88,21 +99,44 @@ pub(super) async fn one(
     id: Result<Path<CallId>, axum::extract::rejection::PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let Path(id) = id.map_err(|_| Problem::NotFound)?;
-    let call = state.0.store.call(id).await.map_err(unavailable)?.ok_or(Problem::NotFound)?;
-    state.0.access.check(&principal, &Action::ReadCall(&call)).map_err(|_| Problem::NotFound)?;
+    let call = state
+        .0
+        .store
+        .call(id)
+        .await
+        .map_err(unavailable)?
+        .ok_or(Problem::NotFound)?;
+    state
+        .0
+        .access
+        .check(&principal, &Action::ReadCall(&call))
+        .map_err(|_| Problem::NotFound)?;
     let chat = state.0.store.chat(id).await.map_err(unavailable)?;
     let me = principal.party();
     Ok(axum::Json(CallDetail {
-        participants: call.participants.iter().map(|one| participant(&state, &call, one)).collect(),
+        participants: call
+            .participants
+            .iter()
+            .map(|one| participant(&state, &call, one))
+            .collect(),
         chat: chat.into_iter().map(|message| line(message, &me)).collect(),
-        offers: call.segments.iter().flat_map(|segment| &segment.offers).map(offer).collect(),
+        offers: call
+            .segments
+            .iter()
+            .flat_map(|segment| &segment.offers)
+            .map(offer)
+            .collect(),
         call: entry(&call),
     }))
 }
 
 fn unavailable(error: StoreError) -> Problem {
     tracing::warn!(error = %crate::console::Chain(&error), "history cannot be read");
-    if error.is_retryable() { Problem::Unavailable } else { Problem::Internal }
+    if error.is_retryable() {
+        Problem::Unavailable
+    } else {
+        Problem::Internal
+    }
 }
 
 const fn role(party: &Party) -> Role {
@@ -126,7 +160,11 @@ fn entry(call: &CallRecord) -> HistoryEntry {
         name: call.customer.name.clone(),
         agent: answered.and_then(|segment| segment.agent.clone()),
         created_ms: call.created_at.as_millis(),
-        started_ms: call.segments.iter().find_map(|segment| segment.connected_at).map(Timestamp::as_millis),
+        started_ms: call
+            .segments
+            .iter()
+            .find_map(|segment| segment.connected_at)
+            .map(Timestamp::as_millis),
         ended_ms,
         reason,
     }

@@ -57,11 +57,18 @@ pub(super) fn staff_cookie(headers: &HeaderMap) -> Option<&str> {
 /// the surrounding server does not tell connections' addresses.
 #[must_use]
 pub fn client_address(extensions: &Extensions, headers: &HeaderMap, behind_proxy: bool) -> Option<IpAddr> {
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    let peer = extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip().to_canonical());
     if !behind_proxy {
         return peer;
     }
     // Earlier entries are whatever the client wrote itself; the proxy appends what it saw.
-    let last = headers.get_all("x-forwarded-for").into_iter().next_back().and_then(|line| line.to_str().ok());
-    last.and_then(|line| line.rsplit(',').next()?.trim().parse().ok()).or(peer)
+    let last = headers
+        .get_all("x-forwarded-for")
+        .into_iter()
+        .next_back()
+        .and_then(|line| line.to_str().ok());
+    last.and_then(|line| line.rsplit(',').next()?.trim().parse().ok())
+        .or(peer)
 }

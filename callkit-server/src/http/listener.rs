@@ -6,13 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -47,6 +50,14 @@ impl ListenLimits {
     }
 }
 
+/// A connection's place among those that may be open, in the extensions of its requests. Whoever upgrades the
+/// connection keeps it as long as the connection lives.
+#[derive(Debug, Clone)]
+pub struct Held(
+    #[expect(dead_code, reason = "given back when the last holder drops it")]
+    Arc<(OwnedSemaphorePermit, Guest)>,
+);
+
 /// Serves `router` on `listener` until `shutdown` ends, then stops accepting and lets requests finish.
 /// Upgraded connections are not waited for: they belong to whoever upgraded them.
 pub async fn serve(
@@ -62,7 +73,9 @@ pub async fn serve(
     let accepting = async {
         loop {
             // Taken before accepting: beyond the limit, connections wait in the kernel's backlog.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) if is_of_one_connection(&error) => continue,
@@ -73,12 +86,12 @@ pub async fn serve(
                 }
             };
             while connections.try_join_next().is_some() {}
-            let Some(guest) = addresses.admit(peer.ip(), limits.per_address) else { continue };
+            let Some(guest) = addresses.admit(peer.ip(), limits.per_address) else {
+                continue;
+            };
             let (router, stopping) = (router.clone(), stopping.clone());
-            connections.spawn(async move {
-                connection(stream, peer, router, stopping).await;
-                drop((place, guest));
-            });
+            let held = Held(Arc::new((place, guest)));
+            connections.spawn(connection(stream, peer, held, router, stopping));
         }
     };
     tokio::select! {
@@ -94,14 +107,28 @@ pub async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut stopping: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    held: Held,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
     // Small messages in both directions: Nagle's algorithm would hold signaling back.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(peer))));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(held.clone());
+        router.call(request)
+    });
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     loop {
@@ -125,7 +152,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut sto
 /// Whether accepting failed because of the connection that was to be accepted, not because of us.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// Open connections per address.
@@ -147,7 +177,10 @@ impl Addresses {
             return None;
         }
         *count += 1;
-        Some(Guest { addresses: Arc::clone(self), address })
+        Some(Guest {
+            addresses: Arc::clone(self),
+            address,
+        })
     }
 }
 
@@ -177,6 +210,9 @@ mod tests {
         assert!(addresses.admit(other, Some(2)).is_some());
         drop(held);
         assert!(addresses.admit(greedy, Some(2)).is_some());
-        assert!(addresses.0.lock().unwrap().is_empty(), "addresses without connections are forgotten");
+        assert!(
+            addresses.0.lock().unwrap().is_empty(),
+            "addresses without connections are forgotten"
+        );
     }
 }

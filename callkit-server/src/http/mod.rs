@@ -67,7 +67,9 @@ struct Throttles {
 
 impl fmt::Debug for HttpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpState").field("origins", &self.0.origins).finish_non_exhaustive()
+        f.debug_struct("HttpState")
+            .field("origins", &self.0.origins)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,8 +85,11 @@ impl HttpState {
         access: Arc<dyn AccessPolicy>,
         signal: impl Into<Option<SignalEndpoint>>,
     ) -> Self {
-        let assets =
-            config.http.web_dir.as_ref().map_or_else(Assets::embedded, |folder| Assets::folder(folder.clone()));
+        let assets = config
+            .http
+            .web_dir
+            .as_ref()
+            .map_or_else(Assets::embedded, |folder| Assets::folder(folder.clone()));
         Self(Arc::new(Inner {
             config: config.clone(),
             origins: config.http.origins(port),
@@ -154,11 +159,17 @@ async fn method_not_allowed() -> Problem {
 
 /// Opens a signaling connection. Browsers let any page open a WebSocket anywhere and tell only its origin.
 async fn signal(State(state): State<HttpState>, mut request: Request<Body>) -> Response {
-    let Some(endpoint) = &state.0.signal else { return Problem::NotFound.into_response() };
+    let Some(endpoint) = &state.0.signal else {
+        return Problem::NotFound.into_response();
+    };
     if !origin::is_allowed(&state.0.origins, request.headers()) {
         return Problem::OriginRefused.into_response();
     }
-    let address = client_address(request.extensions(), request.headers(), state.0.config.http.behind_tls_proxy);
+    let address = client_address(
+        request.extensions(),
+        request.headers(),
+        state.0.config.http.behind_tls_proxy,
+    );
     endpoint.upgrade(address, &mut request).unwrap_or_else(|refused| {
         let problem = match refused {
             UpgradeError::TooMany => Problem::TooManyRequests { retry_after_s: 10 },
@@ -170,7 +181,9 @@ async fn signal(State(state): State<HttpState>, mut request: Request<Body>) -> R
 
 /// Answers of the API are about one person at one moment.
 async fn no_store(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -191,7 +204,9 @@ async fn security_headers(mut response: Response) -> Response {
         ),
     ];
     for (name, value) in fixed {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }

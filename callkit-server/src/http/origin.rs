@@ -26,7 +26,11 @@ pub(super) async fn guard(State(state): State<HttpState>, request: Request, next
     let allowed = is_allowed(&state.0.origins, headers);
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = if request.method() == Method::OPTIONS && origin.is_some() {
-        if allowed { preflight() } else { Problem::OriginRefused.into_response() }
+        if allowed {
+            preflight()
+        } else {
+            Problem::OriginRefused.into_response()
+        }
     } else if !safe && !allowed {
         Problem::OriginRefused.into_response()
     } else if !safe && !is_json(headers) {
@@ -54,6 +58,15 @@ fn preflight() -> Response {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return false };
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    let Some(kind) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+    else {
+        return false;
+    };
+    kind.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
 }

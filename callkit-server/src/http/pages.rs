@@ -35,7 +35,10 @@ struct Queue<'a> {
 pub(super) async fn config(State(state): State<HttpState>) -> Response {
     let config = &state.0.config;
     let brand = &config.brand;
-    let queues = config.routing.queues.iter().map(|queue| Queue { id: &queue.id, name: &queue.name });
+    let queues = config.routing.queues.iter().map(|queue| Queue {
+        id: &queue.id,
+        name: &queue.name,
+    });
     axum::Json(PublicConfig {
         brand: Brand {
             name: &brand.name,
@@ -85,18 +88,30 @@ pub(super) async fn asset(
 /// A file of the pages, or 304 if the browser has it. Browsers keep the files but ask each time, so that a
 /// page and its modules are always of the same version.
 async fn file(state: &HttpState, path: &str, headers: &HeaderMap) -> Response {
-    let Some(asset) = state.0.assets.find(path).await else { return Problem::NotFound.into_response() };
-    let (Ok(etag), Ok(kind)) = (HeaderValue::try_from(&asset.etag), HeaderValue::try_from(&asset.content_type)) else {
+    let Some(asset) = state.0.assets.find(path).await else {
+        return Problem::NotFound.into_response();
+    };
+    let (Ok(etag), Ok(kind)) = (
+        HeaderValue::try_from(&asset.etag),
+        HeaderValue::try_from(&asset.content_type),
+    ) else {
         return Problem::Internal.into_response();
     };
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|sent| {
-        sent.to_str().is_ok_and(|list| list.split(',').any(|one| one.trim().trim_start_matches("W/") == asset.etag))
+        sent.to_str().is_ok_and(|list| {
+            list.split(',')
+                .any(|one| one.trim().trim_start_matches("W/") == asset.etag)
+        })
     });
     let cache = HeaderValue::from_static("no-cache");
     if known {
         let headers = [(header::ETAG, etag), (header::CACHE_CONTROL, cache)];
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    let headers = [(header::ETAG, etag), (header::CACHE_CONTROL, cache), (header::CONTENT_TYPE, kind)];
+    let headers = [
+        (header::ETAG, etag),
+        (header::CACHE_CONTROL, cache),
+        (header::CONTENT_TYPE, kind),
+    ];
     (headers, asset.body).into_response()
 }

@@ -55,40 +55,68 @@ struct Body {
 impl Problem {
     /// Too many attempts; the next one may succeed after `wait`.
     pub(super) fn retry_after(wait: Duration) -> Self {
-        Self::TooManyRequests { retry_after_s: u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1) }
+        Self::TooManyRequests {
+            retry_after_s: u32::try_from(wait.as_secs())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1),
+        }
     }
 
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::InvalidBody => (StatusCode::BAD_REQUEST, "invalid_body", "the body is not the expected JSON"),
-            Self::InvalidParameter => (StatusCode::BAD_REQUEST, "invalid_parameter", "a parameter is not valid"),
-            Self::InvalidCredentials => {
-                (StatusCode::UNAUTHORIZED, "invalid_credentials", "user or password is wrong")
-            }
+            Self::InvalidBody => (
+                StatusCode::BAD_REQUEST,
+                "invalid_body",
+                "the body is not the expected JSON",
+            ),
+            Self::InvalidParameter => (
+                StatusCode::BAD_REQUEST,
+                "invalid_parameter",
+                "a parameter is not valid",
+            ),
+            Self::InvalidCredentials => (
+                StatusCode::UNAUTHORIZED,
+                "invalid_credentials",
+                "user or password is wrong",
+            ),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "sign in first"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "not allowed"),
-            Self::OriginRefused => {
-                (StatusCode::FORBIDDEN, "origin_refused", "pages of this origin are not allowed to do that")
-            }
+            Self::OriginRefused => (
+                StatusCode::FORBIDDEN,
+                "origin_refused",
+                "pages of this origin are not allowed to do that",
+            ),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "there is no such thing"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this method is not allowed here")
-            }
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send application/json")
-            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this method is not allowed here",
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "the body is too large",
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send application/json",
+            ),
             Self::NotWebSocket => (
                 StatusCode::UPGRADE_REQUIRED,
                 "websocket_required",
                 "open a WebSocket with the subprotocol callkit.v1 here",
             ),
-            Self::TooManyRequests { .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many attempts, try again later")
-            }
-            Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "a part of the server does not answer, try again")
-            }
+            Self::TooManyRequests { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "too many attempts, try again later",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "a part of the server does not answer, try again",
+            ),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed"),
         }
     }
@@ -97,9 +125,20 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, code, message) = self.parts();
-        let mut response = (status, Json(Body { code, message, status: status.as_u16() })).into_response();
+        let mut response = (
+            status,
+            Json(Body {
+                code,
+                message,
+                status: status.as_u16(),
+            }),
+        )
+            .into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         match self {
             Self::TooManyRequests { retry_after_s } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));

@@ -43,7 +43,9 @@ pub(super) struct TicketAnswer {
 
 fn answer(principal: Principal) -> Result<axum::Json<AgentAnswer>, Problem> {
     match principal {
-        Principal::Staff { id, name, role } => Ok(axum::Json(AgentAnswer { agent: Agent { id, name, role } })),
+        Principal::Staff { id, name, role } => Ok(axum::Json(AgentAnswer {
+            agent: Agent { id, name, role },
+        })),
         _ => Err(Problem::Forbidden),
     }
 }
@@ -56,17 +58,27 @@ pub(super) async fn login(
 ) -> Result<impl IntoResponse, Problem> {
     // Sign-in names are agent ids; anything else is nobody's, and is not remembered per name.
     let account = AgentId::new(&user).map(|id| id.to_string()).ok();
-    let address = client_address(&parts.extensions, &parts.headers, state.0.config.http.behind_tls_proxy)
-        .map(|address| address.to_string());
+    let address = client_address(
+        &parts.extensions,
+        &parts.headers,
+        state.0.config.http.behind_tls_proxy,
+    )
+    .map(|address| address.to_string());
     state
         .throttled(|throttles, now| {
             if let Some(address) = &address {
                 throttles.sign_in_address.take(now, address)?;
             }
-            account.iter().try_for_each(|account| throttles.sign_in_account.take(now, account))
+            account
+                .iter()
+                .try_for_each(|account| throttles.sign_in_account.take(now, account))
         })
         .map_err(Problem::retry_after)?;
-    let signed_in = state.0.identity.sign_in(&Credential::Password { user, password }).await;
+    let signed_in = state
+        .0
+        .identity
+        .sign_in(&Credential::Password { user, password })
+        .await;
     let (principal, session) = signed_in.map_err(|error| match error {
         AuthError::Unavailable(_) => Problem::Unavailable,
         _ => Problem::InvalidCredentials,
@@ -75,7 +87,9 @@ pub(super) async fn login(
         if let Some(address) = &address {
             throttles.sign_in_address.give_back(now, address);
         }
-        account.iter().for_each(|account| throttles.sign_in_account.give_back(now, account));
+        account
+            .iter()
+            .for_each(|account| throttles.sign_in_account.give_back(now, account));
     });
     let cookie = set_cookie(&state, session.expose(), SESSION_LIFETIME.as_secs());
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), answer(principal)?))
@@ -90,7 +104,10 @@ pub(super) async fn logout(
     if let Some(cookie) = staff_cookie(&headers) {
         state.0.identity.sign_out(cookie);
     }
-    (StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, set_cookie(&state, "", 0))]))
+    (
+        StatusCode::NO_CONTENT,
+        AppendHeaders([(header::SET_COOKIE, set_cookie(&state, "", 0))]),
+    )
 }
 
 /// `GET /api/v1/staff/me`.
@@ -104,7 +121,11 @@ pub(super) async fn ticket(
     Staff(principal): Staff,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<impl IntoResponse, Problem> {
-    let ticket = state.0.identity.issue_ticket(principal).map_err(|_| Problem::Internal)?;
+    let ticket = state
+        .0
+        .identity
+        .issue_ticket(principal)
+        .map_err(|_| Problem::Internal)?;
     let lifetime = TICKET_LIFETIME.as_millis();
     Ok(axum::Json(TicketAnswer {
         ticket: ticket.expose().clone(),
@@ -113,7 +134,12 @@ pub(super) async fn ticket(
 }
 
 fn set_cookie(state: &HttpState, value: &str, max_age_s: u64) -> HeaderValue {
-    let secure = if state.0.config.http.is_tls() { "; Secure" } else { "" };
-    let cookie = format!("{STAFF_COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age_s}{secure}");
+    let secure = if state.0.config.http.is_tls() {
+        "; Secure"
+    } else {
+        ""
+    };
+    let cookie =
+        format!("{STAFF_COOKIE}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age_s}{secure}");
     HeaderValue::try_from(cookie).expect("signed sessions are base64url and dots")
 }

@@ -20,11 +20,20 @@ pub(super) struct Limits {
 impl Limits {
     /// Failed sign-ins of one account, from anywhere: 10, then one in 10 s. Guessing gets 8640 tries a day; a
     /// person who mistypes waits seconds; a stranger cannot lock the account for long.
-    pub(super) const SIGN_IN_ACCOUNT: Self = Self { burst: 10, refill: Duration::from_secs(10) };
+    pub(super) const SIGN_IN_ACCOUNT: Self = Self {
+        burst: 10,
+        refill: Duration::from_secs(10),
+    };
     /// Failed sign-ins from one address: 30, then one in 2 s. An office behind one address arrives at nine.
-    pub(super) const SIGN_IN_ADDRESS: Self = Self { burst: 30, refill: Duration::from_secs(2) };
+    pub(super) const SIGN_IN_ADDRESS: Self = Self {
+        burst: 30,
+        refill: Duration::from_secs(2),
+    };
     /// New visitors from one address: 60, then one in a second.
-    pub(super) const VISITOR_ADDRESS: Self = Self { burst: 60, refill: Duration::from_secs(1) };
+    pub(super) const VISITOR_ADDRESS: Self = Self {
+        burst: 60,
+        refill: Duration::from_secs(1),
+    };
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,12 +51,19 @@ pub(super) struct Throttle<K> {
 
 impl<K: Ord + Clone> Throttle<K> {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, buckets: BTreeMap::new() }
+        Self {
+            limits,
+            buckets: BTreeMap::new(),
+        }
     }
 
     /// Takes an attempt of `key`, or says how long until there is one.
     pub(super) fn take(&mut self, now: Timestamp, key: &K) -> Result<(), Duration> {
-        let full_at = self.buckets.get(key).map_or(now, |bucket| bucket.full_at).max(now);
+        let full_at = self
+            .buckets
+            .get(key)
+            .map_or(now, |bucket| bucket.full_at)
+            .max(now);
         let capacity = self.limits.refill * self.limits.burst;
         let used = full_at.since(now);
         if used + self.limits.refill > capacity {
@@ -56,13 +72,20 @@ impl<K: Ord + Clone> Throttle<K> {
         if !self.buckets.contains_key(key) {
             self.make_room(now);
         }
-        self.buckets.insert(key.clone(), Bucket { full_at: full_at + self.limits.refill });
+        self.buckets.insert(
+            key.clone(),
+            Bucket {
+                full_at: full_at + self.limits.refill,
+            },
+        );
         Ok(())
     }
 
     /// Gives an attempt of `key` back: it succeeded.
     pub(super) fn give_back(&mut self, now: Timestamp, key: &K) {
-        let Some(bucket) = self.buckets.get_mut(key) else { return };
+        let Some(bucket) = self.buckets.get_mut(key) else {
+            return;
+        };
         let left = bucket.full_at.since(now).saturating_sub(self.limits.refill);
         if left.is_zero() {
             self.buckets.remove(key);
@@ -77,7 +100,11 @@ impl<K: Ord + Clone> Throttle<K> {
         }
         self.buckets.retain(|_, bucket| bucket.full_at > now);
         if self.buckets.len() >= MAX_KEYS {
-            let fullest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.full_at).map(|(key, _)| key.clone());
+            let fullest = self
+                .buckets
+                .iter()
+                .min_by_key(|(_, bucket)| bucket.full_at)
+                .map(|(key, _)| key.clone());
             fullest.and_then(|key| self.buckets.remove(&key));
         }
     }
@@ -87,7 +114,10 @@ impl<K: Ord + Clone> Throttle<K> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { burst: 3, refill: Duration::from_secs(10) };
+    const LIMITS: Limits = Limits {
+        burst: 3,
+        refill: Duration::from_secs(10),
+    };
     const START: Timestamp = Timestamp::from_millis(1_000_000);
 
     #[test]

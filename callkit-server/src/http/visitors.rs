@@ -34,7 +34,11 @@ pub(super) async fn create(
     Json(visitor): Json<NewVisitor>,
 ) -> Result<impl IntoResponse, Problem> {
     let name = visitor.name.map(cleaned).transpose()?.flatten();
-    if let Some(address) = client_address(&parts.extensions, &parts.headers, state.0.config.http.behind_tls_proxy) {
+    if let Some(address) = client_address(
+        &parts.extensions,
+        &parts.headers,
+        state.0.config.http.behind_tls_proxy,
+    ) {
         state
             .throttled(|throttles, now| throttles.visitor_address.take(now, &address.to_string()))
             .map_err(Problem::retry_after)?;

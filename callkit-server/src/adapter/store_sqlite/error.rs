@@ -66,13 +66,22 @@ const SQLITE_FULL: i64 = 13;
 /// A failure of a statement while `during`.
 pub(super) fn failed(during: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     move |error| {
-        if error.as_database_error().is_some_and(|database| database.is_unique_violation()) {
+        if error
+            .as_database_error()
+            .is_some_and(|database| database.is_unique_violation())
+        {
             return StoreError::Conflict;
         }
         if is_temporary(&error) {
-            return StoreError::Unavailable { retry_after: None, source: error.into() };
+            return StoreError::Unavailable {
+                retry_after: None,
+                source: error.into(),
+            };
         }
-        StoreError::Backend { during, source: error.into() }
+        StoreError::Backend {
+            during,
+            source: error.into(),
+        }
     }
 }
 
@@ -90,13 +99,26 @@ fn is_temporary(error: &sqlx::Error) -> bool {
 
 /// The failure of anything else while `during`.
 pub(super) fn broken(during: &'static str, source: impl Into<BoxError>) -> StoreError {
-    StoreError::Backend { during, source: source.into() }
+    StoreError::Backend {
+        during,
+        source: source.into(),
+    }
 }
 
 /// The document `text` of `table`.
-pub(super) fn decode<T: serde::de::DeserializeOwned>(table: &'static str, text: &str) -> Result<T, StoreError> {
+pub(super) fn decode<T: serde::de::DeserializeOwned>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| {
-        broken("reading a document", Unreadable { table, line: error.line(), column: error.column() })
+        broken(
+            "reading a document",
+            Unreadable {
+                table,
+                line: error.line(),
+                column: error.column(),
+            },
+        )
     })
 }
 

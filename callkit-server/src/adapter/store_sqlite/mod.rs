@@ -22,9 +22,11 @@ use callkit_core::chat::ChatMessage;
 use callkit_core::event::EventEnvelope;
 use callkit_core::id::CallId;
 use callkit_core::store::{Commit, HistoryFilter, OpenState, PageRequest, SessionStore, StoreError};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 pub use error::OpenError;
 
@@ -61,7 +63,10 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let failed = |source| OpenError::Database { path: path.to_owned(), source };
+        let failed = |source| OpenError::Database {
+            path: path.to_owned(),
+            source,
+        };
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -72,13 +77,21 @@ impl SqliteStore {
         migrator()
             .run(&writer)
             .await
-            .map_err(|source| OpenError::Schema { path: path.to_owned(), source: Box::new(source) })?;
+            .map_err(|source| OpenError::Schema {
+                path: path.to_owned(),
+                source: Box::new(source),
+            })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(failed)?;
-        Ok(Self { writer, readers, path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            writer,
+            readers,
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The database file.
@@ -110,13 +123,22 @@ fn migrator() -> Migrator {
 /// it ends.
 fn lock_folder(path: &Path) -> Result<File, OpenError> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let io = |source| OpenError::Folder { path: folder.to_owned(), source };
+    let io = |source| OpenError::Folder {
+        path: folder.to_owned(),
+        source,
+    };
     create_folder(folder).map_err(io)?;
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(io)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join("lock"))
+        .map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: folder.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: folder.to_owned(),
+        }),
         Err(TryLockError::Error(source)) => Err(io(source)),
     }
 }

@@ -20,7 +20,10 @@ fn document<T: serde::de::DeserializeOwned>(table: &'static str, row: &SqliteRow
     decode(table, text)
 }
 
-fn documents<T: serde::de::DeserializeOwned>(table: &'static str, rows: &[SqliteRow]) -> Result<Vec<T>, StoreError> {
+fn documents<T: serde::de::DeserializeOwned>(
+    table: &'static str,
+    rows: &[SqliteRow],
+) -> Result<Vec<T>, StoreError> {
     rows.iter().map(|row| document(table, row)).collect()
 }
 
@@ -42,7 +45,11 @@ pub(super) async fn open_state(pool: &SqlitePool) -> Result<OpenState, StoreErro
     Ok(OpenState {
         calls: documents("calls", &calls)?,
         agents: documents("agents", &agents)?,
-        latest: Timestamp::from_millis(latest.and_then(|millis| u64::try_from(millis).ok()).unwrap_or_default()),
+        latest: Timestamp::from_millis(
+            latest
+                .and_then(|millis| u64::try_from(millis).ok())
+                .unwrap_or_default(),
+        ),
     })
 }
 
@@ -67,7 +74,9 @@ pub(super) async fn calls(
         query.push(" AND taken.created_at = calls.created_at AND taken.call = calls.id)");
     }
     if let Some(customer) = filter.customer {
-        query.push(" AND calls.customer = ").push_bind(customer.to_string());
+        query
+            .push(" AND calls.customer = ")
+            .push_bind(customer.to_string());
     }
     if let Some(ended) = filter.ended {
         query.push(" AND calls.ended = ").push_bind(ended);
@@ -77,8 +86,14 @@ pub(super) async fn calls(
         query.push(" AND (calls.created_at, calls.id) < (SELECT created_at, id FROM calls WHERE id = ");
         query.push_bind(before.to_string()).push(")");
     }
-    query.push(" ORDER BY calls.created_at DESC, calls.id DESC LIMIT ").push_bind(i64::from(page.limit.min(MAX_PAGE)));
-    let rows = query.build().fetch_all(pool).await.map_err(failed("reading calls"))?;
+    query
+        .push(" ORDER BY calls.created_at DESC, calls.id DESC LIMIT ")
+        .push_bind(i64::from(page.limit.min(MAX_PAGE)));
+    let rows = query
+        .build()
+        .fetch_all(pool)
+        .await
+        .map_err(failed("reading calls"))?;
     documents("calls", &rows)
 }
 
@@ -96,13 +111,16 @@ pub(super) async fn events(
     after: u64,
     limit: u32,
 ) -> Result<Vec<(u64, EventEnvelope)>, StoreError> {
-    let Ok(after) = integer(after) else { return Ok(Vec::new()) };
-    let rows = sqlx::query("SELECT record, position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2")
-        .bind(after)
-        .bind(i64::from(limit.min(MAX_EVENTS)))
-        .fetch_all(pool)
-        .await
-        .map_err(failed("reading events"))?;
+    let Ok(after) = integer(after) else {
+        return Ok(Vec::new());
+    };
+    let rows =
+        sqlx::query("SELECT record, position FROM events WHERE position > ?1 ORDER BY position LIMIT ?2")
+            .bind(after)
+            .bind(i64::from(limit.min(MAX_EVENTS)))
+            .fetch_all(pool)
+            .await
+            .map_err(failed("reading events"))?;
     rows.iter()
         .map(|row| {
             let position: i64 = row.try_get(1).map_err(failed("reading a row"))?;

@@ -10,7 +10,11 @@ use tempfile::TempDir;
 use super::{OpenError, SqliteStore};
 
 fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 async fn open_in(folder: &Path) -> SqliteStore {
@@ -58,7 +62,13 @@ mod dropped_without_closing {
 }
 
 fn one_call() -> Commit {
-    Commit { calls: vec![Change { expect: 0, next: samples::call(1) }], ..Commit::default() }
+    Commit {
+        calls: vec![Change {
+            expect: 0,
+            next: samples::call(1),
+        }],
+        ..Commit::default()
+    }
 }
 
 #[test]
@@ -76,9 +86,16 @@ fn two_servers_do_not_share_a_data_folder() {
 fn a_file_that_is_no_database_is_refused() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("callkit.db"), "not a database, but long enough to look at").unwrap();
+        std::fs::write(
+            folder.path().join("callkit.db"),
+            "not a database, but long enough to look at",
+        )
+        .unwrap();
         let opened = SqliteStore::open(&folder.path().join("callkit.db")).await;
-        assert!(matches!(opened, Err(OpenError::Database { .. } | OpenError::Schema { .. })), "{opened:?}");
+        assert!(
+            matches!(opened, Err(OpenError::Database { .. } | OpenError::Schema { .. })),
+            "{opened:?}"
+        );
     });
 }
 
@@ -116,7 +133,10 @@ fn a_lock_held_from_outside_is_unavailable_not_broken() {
         let (store, folder) = temporary().await;
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("callkit.db"));
         let other = sqlx::sqlite::SqlitePool::connect_with(options).await.unwrap();
-        sqlx::query("PRAGMA busy_timeout = 1").execute(&store.writer).await.unwrap();
+        sqlx::query("PRAGMA busy_timeout = 1")
+            .execute(&store.writer)
+            .await
+            .unwrap();
         let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
         let error = store.commit(&one_call()).await.unwrap_err();
         assert!(error.is_retryable(), "{error:?}");
@@ -131,15 +151,24 @@ fn the_searches_of_the_running_server_use_their_indexes() {
     block_on(async {
         let (store, _folder) = temporary().await;
         for (query, index) in [
-            ("SELECT record FROM calls WHERE ended = 0 ORDER BY enqueued_at, id", "calls_open"),
+            (
+                "SELECT record FROM calls WHERE ended = 0 ORDER BY enqueued_at, id",
+                "calls_open",
+            ),
             ("SELECT MAX(at) FROM events", "events_at"),
-            ("SELECT record FROM calls WHERE 1 ORDER BY created_at DESC, id DESC LIMIT 50", "calls_newest"),
+            (
+                "SELECT record FROM calls WHERE 1 ORDER BY created_at DESC, id DESC LIMIT 50",
+                "calls_newest",
+            ),
         ] {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
             let plan: Vec<(i64, i64, i64, String)> =
                 sqlx::query_as(explain).fetch_all(&store.writer).await.unwrap();
             let text: String = plan.into_iter().map(|step| step.3).collect();
-            assert!(text.contains(index) && !text.contains("TEMP B-TREE"), "{query}: {text}");
+            assert!(
+                text.contains(index) && !text.contains("TEMP B-TREE"),
+                "{query}: {text}"
+            );
         }
     });
 }

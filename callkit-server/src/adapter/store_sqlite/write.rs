@@ -15,7 +15,10 @@ use super::error::{encode, failed, integer};
 pub(super) async fn commit(pool: &SqlitePool, commit: &Commit) -> Result<(), StoreError> {
     // IMMEDIATE takes the write lock at once; a transaction that begins by reading could fail to get it later.
     // Dropped before `commit`, it rolls back.
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("beginning a transaction"))?;
+    let mut transaction = pool
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed("beginning a transaction"))?;
     for change in &commit.calls {
         write_call(&mut transaction, change).await?;
     }
@@ -31,7 +34,10 @@ pub(super) async fn commit(pool: &SqlitePool, commit: &Commit) -> Result<(), Sto
     transaction.commit().await.map_err(failed("committing"))
 }
 
-async fn write_call(connection: &mut SqliteConnection, change: &Change<CallRecord>) -> Result<(), StoreError> {
+async fn write_call(
+    connection: &mut SqliteConnection,
+    change: &Change<CallRecord>,
+) -> Result<(), StoreError> {
     let call = &change.next;
     let statement = if change.expect == 0 {
         "INSERT INTO calls (version, enqueued_at, ended, record, id, created_at, customer)
@@ -67,18 +73,23 @@ async fn write_call(connection: &mut SqliteConnection, change: &Change<CallRecor
         })
         .collect();
     for agent in agents {
-        sqlx::query("INSERT INTO call_agents (agent, created_at, call) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
-            .bind(agent.as_str())
-            .bind(created_at)
-            .bind(&id)
-            .execute(&mut *connection)
-            .await
-            .map_err(failed("writing a participant"))?;
+        sqlx::query(
+            "INSERT INTO call_agents (agent, created_at, call) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )
+        .bind(agent.as_str())
+        .bind(created_at)
+        .bind(&id)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed("writing a participant"))?;
     }
     Ok(())
 }
 
-async fn write_agent(connection: &mut SqliteConnection, change: &Change<AgentRecord>) -> Result<(), StoreError> {
+async fn write_agent(
+    connection: &mut SqliteConnection,
+    change: &Change<AgentRecord>,
+) -> Result<(), StoreError> {
     let statement = if change.expect == 0 {
         "INSERT INTO agents (version, record, id) VALUES (?1, ?2, ?3) ON CONFLICT (id) DO NOTHING"
     } else {
@@ -92,7 +103,11 @@ async fn write_agent(connection: &mut SqliteConnection, change: &Change<AgentRec
         .execute(connection)
         .await
         .map_err(failed("writing an agent"))?;
-    if written.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+    if written.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict)
+    }
 }
 
 async fn write_chat(connection: &mut SqliteConnection, message: &ChatMessage) -> Result<(), StoreError> {
@@ -100,16 +115,18 @@ async fn write_chat(connection: &mut SqliteConnection, message: &ChatMessage) ->
         Party::Customer => "customer".to_owned(),
         Party::Agent(agent) => format!("agent:{agent}"),
     };
-    sqlx::query("INSERT INTO chat (call, seq, id, author, client_id, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
-        .bind(message.call.to_string())
-        .bind(integer(message.seq)?)
-        .bind(message.id.to_string())
-        .bind(author)
-        .bind(&message.client_id)
-        .bind(encode(message)?)
-        .execute(connection)
-        .await
-        .map_err(failed("writing a chat message"))?;
+    sqlx::query(
+        "INSERT INTO chat (call, seq, id, author, client_id, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(message.call.to_string())
+    .bind(integer(message.seq)?)
+    .bind(message.id.to_string())
+    .bind(author)
+    .bind(&message.client_id)
+    .bind(encode(message)?)
+    .execute(connection)
+    .await
+    .map_err(failed("writing a chat message"))?;
     Ok(())
 }
 
