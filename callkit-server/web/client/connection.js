@@ -120,7 +120,8 @@ export class Connection extends Emitter {
       const pending = { request, sentAt: null, resolve, reject };
       this.#pending.set(id, pending);
       signal?.addEventListener('abort', () => {
-        if (this.#pending.delete(id)) reject(new CallkitError('closed'));
+        for (const [number, other] of this.#pending) if (other === pending) this.#pending.delete(number);
+        reject(new CallkitError('closed'));
       }, { once: true });
       if (this.#info.state === 'connected') this.#sendPending(id, pending);
     });
@@ -239,6 +240,7 @@ export class Connection extends Emitter {
         break;
       case 'error':
         if (message.re === undefined) break;
+        if (message.code === 'forgotten' && this.#renumber(message.re)) break;
         this.#settle(message.re, (pending) => pending.reject(
           new CallkitError(message.code, { message: message.message, retryable: message.retryable ?? false })));
         break;
@@ -433,6 +435,22 @@ export class Connection extends Emitter {
     } catch {
       // The socket is closing; its close event starts the reconnection.
     }
+  }
+
+  /**
+   * The server had answered this request once and no longer knows what: one that may be carried out twice is asked
+   * again under a new number.
+   *
+   * @param {number} id
+   */
+  #renumber(id) {
+    const pending = this.#pending.get(id);
+    if (!pending || !isRepeatable(pending.request)) return false;
+    this.#pending.delete(id);
+    const fresh = this.#nextId++;
+    this.#pending.set(fresh, pending);
+    this.#sendPending(fresh, pending);
+    return true;
   }
 
   /** @param {number} id @param {(pending: Pending) => void} settle */

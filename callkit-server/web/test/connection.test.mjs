@@ -277,3 +277,14 @@ test('dropped_socket_stays_down_as_long_as_the_test_wants', async () => {
   await clock.advance(200);
   assert.equal(state(client), 'connected');
 });
+
+test('request_whose_answer_is_forgotten_is_asked_again_under_a_new_number', async () => {
+  const { client, server } = world();
+  client.connect();
+  await settle();
+  server.answer = (request) => (request.id === 1 ? { error: 'forgotten' } : { result: 'done' });
+  await client.operator.setPresence({ presence: 'available' });
+  assert.deepEqual(server.requests('presence.set').map((request) => request.id), [1, 2]);
+  server.answer = () => ({ error: 'forgotten' });
+  await assert.rejects(client.operator.accept('offer_1'), { code: 'forgotten' });
+});

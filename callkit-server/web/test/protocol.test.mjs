@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { decodeServerMessage } from '../client/protocol.js';
+import { callView, participants, settle, world } from './helpers.mjs';
 
 const FIXTURES = new URL('../fixtures/', import.meta.url);
 const SERVER_TYPES = new Set(['hello', 'welcome', 'resumed', 'refused', 'pong', 'ok', 'error', 'event', 'closing']);
@@ -46,4 +47,29 @@ test('frames_of_a_newer_server_are_ignored', () => {
   assert.equal(decodeServerMessage('{"type":"fireworks"}'), null);
   assert.ok(decodeServerMessage('{"type":"event","seq":1,"event":{"kind":"fireworks","x":1}}'));
   assert.ok(decodeServerMessage('{"type":"pong","seq":1,"extra":true}'));
+});
+
+test('every_frame_that_the_client_sends_is_shaped_as_in_the_catalogue', async () => {
+  const catalogue = Object.values(JSON.parse(readFileSync(new URL('client_messages.json', FIXTURES), 'utf8')));
+  const shape = (frame) => `${frame.type}: ${Object.keys(frame).filter((key) => key !== 'reason').sort()}`;
+  const known = new Set(catalogue.map(shape));
+
+  const { client, server, clock } = world();
+  server.snapshot.call = callView({ phase: 'active', for_ms: 0, participants: participants() });
+  server.answer = (request) => (request.type === 'call.start' ? { result: 'call', call: callView({ id: 'call_2' }) } : { result: 'done', sdp: 'answer' });
+  client.connect();
+  await settle();
+  await Promise.all([
+    client.operator.setPresence({ presence: 'available' }), client.operator.setPresence({ presence: 'away', reason: 'lunch' }),
+    client.operator.accept('offer_1'), client.operator.decline('offer_1'), client.calls.sendMessage('hi'), client.calls.hangUp(),
+    client.calls.start({ queue: 'support' }),
+  ]);
+  await clock.advance(6000);
+  for (let version = 10; version < 90; version++) server.push({ kind: 'call', call: callView({ version }) });
+  await settle();
+  server.drop();
+  await clock.advance(100);
+  const sent = new Set(server.received.map(shape));
+  assert.deepEqual([...sent].filter((one) => !known.has(one)), []);
+  assert.deepEqual([...known].filter((one) => !sent.has(one)), [], 'the test sends every message of the catalogue');
 });
