@@ -132,11 +132,12 @@ export function install(setup) {
     if (audio.state !== 'running') await audio.resume();
     const tracks = playedTracks();
     if (!tracks.length) return { hertz: 0, level: 0, tracks: 0 };
-    const source = audio.createMediaStreamSource(new MediaStream(tracks));
+    // A source takes one track of its stream only; who is heard may be any of them.
+    const sources = tracks.map((track) => audio.createMediaStreamSource(new MediaStream([track])));
     const analyser = audio.createAnalyser();
     analyser.fftSize = 8192;
     analyser.smoothingTimeConstant = 0;
-    source.connect(analyser);
+    for (const source of sources) source.connect(analyser);
     try {
       // The analyser needs one whole window of samples that came after it was connected.
       const start = audio.currentTime;
@@ -157,7 +158,7 @@ export function install(setup) {
         tracks: tracks.length,
       };
     } finally {
-      source.disconnect();
+      for (const source of sources) source.disconnect();
     }
   };
 
