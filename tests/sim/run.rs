@@ -200,13 +200,13 @@ impl Sim {
     fn step(&mut self) -> Result<(), Violation> {
         match self.dice.below(100) {
             // Time passes with every tick on time.
-            0..12 => {
+            0..11 => {
                 let limit = if self.dice.one_in(4) { 60_000 } else { 4_000 };
                 let time = Duration::from_millis(self.dice.below(limit));
                 self.pass(time)
             }
             // Nobody does anything for longer than any grace but the queue's.
-            12 => self.pass(Duration::from_secs(50)),
+            11 | 12 => self.pass(Duration::from_secs(50)),
             // Time jumps and nobody has noticed yet (I20).
             13 => {
                 let time = Duration::from_millis(self.dice.below(120_000));
@@ -214,8 +214,8 @@ impl Sim {
                 self.note(Note::Jumped(time));
                 Ok(())
             }
+            14 if self.dice.one_in(2) => self.lose_batch(),
             14 => self.crash(),
-            15 => self.lose_batch(),
             _ => self.batch(),
         }
     }
@@ -388,6 +388,30 @@ impl Sim {
         self.checker.events(&fx.commit.events, &view)?;
         self.checker.offers_made(&fx.actions, &view)?;
         self.checker.moment(&view)?;
+        self.commit(&fx)?;
+        if self.dice.one_in(2) {
+            self.come_back()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Everybody finds back to the new server, as pages and consoles do.
+    fn come_back(&mut self) -> Result<(), Violation> {
+        let mut fx = Effects::default();
+        let calls: Vec<_> = self.dispatcher.open_calls().map(|call| call.id).collect();
+        for agent in self.config.agents.clone() {
+            self.input(
+                Input::AgentLink {
+                    agent: agent.id,
+                    up: true,
+                },
+                &mut fx,
+            )?;
+        }
+        for call in calls {
+            self.input(Input::CustomerLink { call, up: true }, &mut fx)?;
+        }
         self.commit(&fx)
     }
 

@@ -8,6 +8,8 @@ use callkit_core::id::{AgentId, CallId, CustomerId, OfferId, QueueId};
 use callkit_core::redact::Private;
 use callkit_routing::{Dispatcher, Input, QueueConfig, RoutingConfig, Timers, WrapUp};
 
+use crate::view::waits;
+
 /// Random choices from a seed: SplitMix64 (Steele, Lea, Flood 2014), many times faster without optimisation
 /// than the generator of the ids.
 #[derive(Debug)]
@@ -184,10 +186,18 @@ pub(crate) fn next_input(
             }
         }
         62..82 => {
+            // Media is a matter of answered calls, rarely of others.
+            let answered: Vec<_> = dispatcher
+                .open_calls()
+                .filter(|call| !waits(call))
+                .map(|call| call.id)
+                .collect();
+            let other = dice.one_in(10);
+            let call = dice.pick(&answered).copied().filter(|_| !other).unwrap_or(call);
             let party = party_of(dice, dispatcher, call, agents);
             match dice.below(20) {
-                0 => Input::MediaFailed { call, party },
-                1..4 => Input::MediaLost { call, party },
+                0 if dice.one_in(2) => Input::MediaFailed { call, party },
+                1..5 => Input::MediaLost { call, party },
                 _ => Input::MediaUp { call, party },
             }
         }
