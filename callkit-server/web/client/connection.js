@@ -139,6 +139,12 @@ export class Connection extends Emitter {
     socket?.close();
   }
 
+  /** Ends what {@link drop} asked for and comes back at once. */
+  restore() {
+    this.#holdUntil = 0;
+    this.#wake();
+  }
+
   /** @param {'connecting' | 'reconnecting'} state */
   #connect(state) {
     this.#clearRetry();

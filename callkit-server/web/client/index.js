@@ -170,6 +170,11 @@ export class Client extends Emitter {
     this.#connection.drop(forMs);
   }
 
+  /** Lets a socket that was cut for some time come back at once, for tests. */
+  debugRestoreSocket() {
+    this.#connection.restore();
+  }
+
   #openCall() {
     const { call } = this.getState();
     return call && call.phase !== 'ended' ? call.id : null;

@@ -276,6 +276,12 @@ test('dropped_socket_stays_down_as_long_as_the_test_wants', async () => {
   assert.equal(state(client), 'reconnecting');
   await clock.advance(200);
   assert.equal(state(client), 'connected');
+  client.debugDropSocket({ forMs: 60_000 });
+  await clock.advance(20_000);
+  assert.equal(state(client), 'reconnecting');
+  client.debugRestoreSocket();
+  await settle();
+  assert.equal(state(client), 'connected');
 });
 
 test('request_whose_answer_is_forgotten_is_asked_again_under_a_new_number', async () => {

@@ -168,6 +168,11 @@ class CallPage {
     return this.tab.evaluate((ms) => window.callkitDebug.client.debugDropSocket({ forMs: ms }), forMs);
   }
 
+  /** Lets the socket come back before its time. */
+  restoreSocket() {
+    return this.tab.evaluate(() => window.callkitDebug.client.debugRestoreSocket());
+  }
+
   /** Connections that carry media now, and all that were ever made. */
   async mediaConnections() {
     const { links } = await this.tab.state();
