@@ -202,7 +202,10 @@ fn same_moment(uplinks: &Uplinks, track: &Track, incoming: &Incoming<'_>) -> Opt
 
 /// Keeps the payload for retransmission to any receiver.
 fn keep(uplinks: &mut Uplinks, incoming: &Incoming<'_>, ring_id: &mut u32, size: usize) -> Option<Kept> {
-    let line = uplinks.line_mut(incoming.place.source)?;
+    let source = incoming.place.source;
+    // A key frame of a shared screen alone can be larger than what a camera sends in a second.
+    let size = if source == Source::Screen { size * 2 } else { size };
+    let line = uplinks.line_mut(source)?;
     let ring = line.ring.get_or_insert_with(|| {
         *ring_id = ring_id.wrapping_add(1);
         PayloadRing::new(*ring_id, size)

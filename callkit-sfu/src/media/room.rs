@@ -28,8 +28,9 @@ pub struct RoomConfig {
     pub seed: u64,
     /// NTP time of the moment given to [`Room::new`].
     pub ntp: NtpTime,
-    /// Bytes of payload kept per publisher's video source for retransmission. At 2 Mbit/s 128 KiB are half
-    /// a second: less fails to repair on long paths, more is memory per participant.
+    /// Bytes of payload kept of a publisher's camera for retransmission, from its first packet on; twice that
+    /// of a shared screen. At 2 Mbit/s 128 KiB are half a second: less fails to repair on long paths, more is
+    /// memory per participant.
     pub retransmission_bytes: usize,
     /// Chooses simulcast layers.
     pub layers: Box<dyn LayerPolicy>,
