@@ -267,7 +267,8 @@ impl Hub {
     /// nobody of that name has a session. Never waits.
     pub fn send(&self, key: &PrincipalKey, event: &Event) {
         let event = EncodedEvent::new(event);
-        self.shared.with(|registry, out| registry.send(key, &event, out));
+        self.shared
+            .with(|registry, out| registry.send_encoded(key, &event, out));
     }
 
     /// Ends the session of `key`; nothing more is reported of it.

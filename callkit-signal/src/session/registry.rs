@@ -15,7 +15,7 @@ use super::replay::Replay;
 use super::{PrincipalKey, Session};
 use crate::codec::{DecodeError, EncodedEvent, encode_server};
 use crate::message::{
-    ClientMessage, ErrorBody, MAX_SNAPSHOT_CHAT, Outcome, Refusal, Request, RequestFrame, SUBPROTOCOL,
+    ClientMessage, ErrorBody, Event, MAX_SNAPSHOT_CHAT, Outcome, Refusal, Request, RequestFrame, SUBPROTOCOL,
     ServerMessage, Snapshot, codes,
 };
 
@@ -356,7 +356,11 @@ impl Registry {
 
     /// Sends an event to whoever `key` is: numbered, and kept until confirmed. Without a session, or
     /// before its snapshot, it is dropped.
-    pub(crate) fn send(&mut self, key: &PrincipalKey, event: &EncodedEvent, out: &mut Output) {
+    pub fn send(&mut self, key: &PrincipalKey, event: &Event, out: &mut Output) {
+        self.send_encoded(key, &EncodedEvent::new(event), out);
+    }
+
+    pub(crate) fn send_encoded(&mut self, key: &PrincipalKey, event: &EncodedEvent, out: &mut Output) {
         let Some(session) = self.by_key.get(key).and_then(|id| self.sessions.get_mut(id)) else {
             return;
         };

@@ -9,7 +9,7 @@ use callkit_core::time::Timestamp;
 use proptest::prelude::*;
 
 use super::{Change, LinkId, Output, PrincipalKey, Registry, SessionConfig, Transmit};
-use crate::codec::{EncodedEvent, Incoming, decode_client, decode_server};
+use crate::codec::{Incoming, decode_client, decode_server};
 use crate::message::{
     ErrorBody, Event, Outcome, Refusal, Request, Role, ServerMessage, Snapshot, You, codes,
 };
@@ -120,8 +120,7 @@ impl World {
     }
 
     fn send(&mut self, number: u64) {
-        let event = EncodedEvent::new(&event(number));
-        self.input(|registry, _, out| registry.send(&key(), &event, out));
+        self.input(|registry, _, out| registry.send(&key(), &event(number), out));
     }
 
     fn send_all(&mut self, numbers: std::ops::RangeInclusive<u64>) {
