@@ -3,7 +3,7 @@
 //! One seed is one run: a random company, then hundreds of random inputs, lost batches, crashes and clock
 //! jumps. A violated invariant names its seed and the command that replays it.
 //!
-//! - `CALLKIT_SEED=n`: only this seed, with its inputs printed.
+//! - `CALLKIT_SEED=n`: only this seed.
 //! - `CALLKIT_SEEDS=n`: that many seeds instead of the default, for a longer search.
 
 mod check;
