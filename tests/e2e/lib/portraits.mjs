@@ -47,5 +47,5 @@ export const PORTRAITS = Object.freeze({
   irina: portrait({ wall: ['#e7eef7', '#b9cbe2'], skin: '#f2c7a5', shade: '#dba27c', hair: '#5b3a29', top: '#24527a',
     collar: '#f4f7fb', long: true, headset: true, backdrop: office }),
   anna: portrait({ wall: ['#f6e7d5', '#dcb992'], skin: '#e9b48c', shade: '#cf946a', hair: '#2c2220', top: '#7a8f5a',
-    collar: '#dfe6cf', long: false, headset: false, backdrop: home }),
+    collar: '#dfe6cf', long: true, headset: false, backdrop: home }),
 });

@@ -40,7 +40,7 @@ export class Server {
   /** All output so far, for messages. */
   output = '';
 
-  /** @param {{ data: string, mediaPort: number, args: string[], configFile?: string }} setup */
+  /** @param {{ data: string, mediaPort: number, args: string[], configFile?: string, env?: Record<string, string> }} setup */
   constructor(setup) {
     this.setup = setup;
     this.port = 0;
@@ -61,13 +61,14 @@ export class Server {
   /**
    * Starts `serve` with a configuration.
    * @param {(folder: { data: string, mediaPort: number }) => string} toml makes the file's text
+   * @param {{ env?: Record<string, string> }} [options]
    */
-  static async serve(toml) {
+  static async serve(toml, { env = {} } = {}) {
     const data = mkdtempSync(path.join(tmpdir(), 'callkit-e2e-'));
     const mediaPort = await freeUdpPort();
     const configFile = path.join(data, 'callkit.toml');
     writeFileSync(configFile, toml({ data, mediaPort }));
-    const server = new Server({ data, mediaPort, args: [], configFile });
+    const server = new Server({ data, mediaPort, args: [], configFile, env });
     await server.run();
     return server;
   }
@@ -75,14 +76,14 @@ export class Server {
   /** Starts the binary, again on the same ports after the first time; waits for its ready line. */
   async run() {
     const started = performance.now();
-    const { data, mediaPort, args, configFile } = this.setup;
+    const { data, mediaPort, args, configFile, env = {} } = this.setup;
     const command = configFile
       ? ['serve', '--config', configFile]
       : ['demo', '--port', String(this.port), '--media-port', String(mediaPort), '--data', path.join(data, 'store')];
     const child = spawn(
       binary(),
       [...command, ...(process.env.CALLKIT_WEB_DIR && !configFile ? ['--web-dir', process.env.CALLKIT_WEB_DIR] : []), ...args],
-      { cwd: data, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, RUST_BACKTRACE: '1' } },
+      { cwd: data, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, RUST_BACKTRACE: '1', ...env } },
     );
     this.#process = child;
     this.#exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
