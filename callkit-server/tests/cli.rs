@@ -1,6 +1,8 @@
 //! The program as it is started by people and by service managers: exit codes, and one clear line for what
 //! is wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Every implementation of a port against the port's suite, as the server holds them: behind `Arc<dyn ..>`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod auth;
 mod store;
 

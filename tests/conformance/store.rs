@@ -10,7 +10,11 @@ use tempfile::TempDir;
 use crate::block_on;
 
 async fn sqlite_in(folder: &TempDir) -> Arc<dyn SessionStore> {
-    Arc::new(SqliteStore::open(&folder.path().join("callkit.db")).await.unwrap())
+    Arc::new(
+        SqliteStore::open(&folder.path().join("callkit.db"))
+            .await
+            .unwrap(),
+    )
 }
 
 mod sqlite {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::ConnectInfo;
-use axum::http::{Extensions, Method, StatusCode};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode};
 use callkit_core::auth::{Principal, RolePolicy, StaffRole};
 use callkit_core::call::Party;
 use callkit_core::id::AgentId;
@@ -60,7 +60,7 @@ struct Server {
 
 struct Answer {
     status: StatusCode,
-    headers: axum::http::HeaderMap,
+    headers: HeaderMap,
     body: Vec<u8>,
 }
 
@@ -517,7 +517,7 @@ async fn one_address_cannot_make_visitors_without_end() {
 #[tokio::test]
 async fn behind_a_proxy_the_client_is_who_the_proxy_says_not_who_the_client_says() {
     let extensions = Extensions::new();
-    let mut headers = axum::http::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     headers.append(
         "x-forwarded-for",
         HeaderValue::from_static("198.51.100.1, 203.0.113.9"),
