@@ -21,9 +21,12 @@ impl SameAgent {
     fn affinity(customer: CustomerId, agent: &AgentId) -> i64 {
         // FNV-1a over both names: `std`'s hasher may change between versions of Rust.
         let bytes = customer.as_u128().to_le_bytes();
-        let hash = bytes.iter().chain(agent.as_str().as_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = bytes
+            .iter()
+            .chain(agent.as_str().as_bytes())
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
         i64::try_from(hash >> 1).unwrap_or(i64::MAX)
     }
 }
@@ -45,9 +48,15 @@ impl RoutingPolicy for SameAgent {
             return Vec::new();
         };
         // The favourite first, then whoever has been free for longest.
-        let first = Candidate { agent: favourite.id.clone(), score: score(favourite) };
+        let first = Candidate {
+            agent: favourite.id.clone(),
+            score: score(favourite),
+        };
         let others = LongestIdle.rank(now, call, pool, at_most).into_iter();
-        std::iter::once(first).chain(others.filter(|one| one.agent != *favourite.id)).take(at_most).collect()
+        std::iter::once(first)
+            .chain(others.filter(|one| one.agent != *favourite.id))
+            .take(at_most)
+            .collect()
     }
 }
 
@@ -55,9 +64,18 @@ fn main() -> Result<(), callkit_core::id::InvalidId> {
     // The laws that every policy has to keep: pure, independent of the pool's order, within the pool.
     callkit_routing::testing::check_policy(&SameAgent);
 
-    let names = [AgentId::new("irina")?, AgentId::new("oleg")?, AgentId::new("vera")?];
-    let view = |id| AgentView { id, idle_since: Timestamp::from_millis(30) };
-    let pool = PoolSnapshot { agents: names.iter().map(view).collect() };
+    let names = [
+        AgentId::new("irina")?,
+        AgentId::new("oleg")?,
+        AgentId::new("vera")?,
+    ];
+    let view = |id| AgentView {
+        id,
+        idle_since: Timestamp::from_millis(30),
+    };
+    let pool = PoolSnapshot {
+        agents: names.iter().map(view).collect(),
+    };
     for customer in 1..=5 {
         let call = WaitingCall {
             id: CallId::from(customer),

@@ -1,4 +1,4 @@
-//! Calls inside a platform's own server: its axum router with callkit's pages, API and signaling merged in.
+//! Calls inside a platform's own server: its axum router first, callkit's pages, API and signaling behind it.
 //!
 //! Run: `cargo run -p callkit-examples --example embed_server`, then open <http://127.0.0.1:8080/call/>.
 //! Users to sign in at `/console/` come from the configuration: `callkit-server hash-password` makes their
@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // tokens, rights, media and routing can each be the platform's own: see `AppBuilder::with_..`.
     let app = App::builder(Config::default()).start().await?;
 
-    let router = platform().merge(app.router());
+    // The platform's routes win; what it does not know goes to callkit.
+    let router = platform().fallback_service(app.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     println!("http://{}/call/", listener.local_addr()?);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();

@@ -50,7 +50,11 @@ fn describe(kind: &callkit_core::event::EventKind) -> String {
 }
 
 fn agent(id: &str, name: &str, queue: &QueueId) -> Result<AgentProfile, Box<dyn Error>> {
-    Ok(AgentProfile { id: AgentId::new(id)?, name: Private::new(name.to_owned()), queues: vec![queue.clone()] })
+    Ok(AgentProfile {
+        id: AgentId::new(id)?,
+        name: Private::new(name.to_owned()),
+        queues: vec![queue.clone()],
+    })
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -69,27 +73,68 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
 
     for profile in &config.agents {
-        desk.happens(Input::AgentLink { agent: profile.id.clone(), up: true }).await?;
+        desk.happens(Input::AgentLink {
+            agent: profile.id.clone(),
+            up: true,
+        })
+        .await?;
         let presence = Presence::Available;
-        desk.happens(Input::SetPresence { agent: profile.id.clone(), presence }).await?;
+        desk.happens(Input::SetPresence {
+            agent: profile.id.clone(),
+            presence,
+        })
+        .await?;
     }
 
-    let customer = Customer { id: IdSource::seeded(2).next_id(), name: None, verified: false };
+    let customer = Customer {
+        id: IdSource::seeded(2).next_id(),
+        name: None,
+        verified: false,
+    };
     let who = customer.id;
-    let ringing = desk.happens(Input::RequestCall { customer, queue, priority: 0 }).await?;
+    let ringing = desk
+        .happens(Input::RequestCall {
+            customer,
+            queue,
+            priority: 0,
+        })
+        .await?;
     let (first, offer) = ringing.ok_or("it rings at once: two agents are free")?;
     let ringing = desk.happens(Input::Decline { agent: first, offer }).await?;
     let (second, offer) = ringing.ok_or("a declined call rings at the next agent at once")?;
-    desk.happens(Input::Accept { agent: second.clone(), offer }).await?;
+    desk.happens(Input::Accept {
+        agent: second.clone(),
+        offer,
+    })
+    .await?;
 
-    let call: CallId = desk.dispatcher.call_of_customer(who).ok_or("the call is open")?.id;
-    desk.happens(Input::MediaUp { call, party: Party::Customer }).await?;
-    desk.happens(Input::MediaUp { call, party: Party::Agent(second) }).await?;
-    desk.happens(Input::HangUp { call, by: Party::Customer }).await?;
+    let call: CallId = desk
+        .dispatcher
+        .call_of_customer(who)
+        .ok_or("the call is open")?
+        .id;
+    desk.happens(Input::MediaUp {
+        call,
+        party: Party::Customer,
+    })
+    .await?;
+    desk.happens(Input::MediaUp {
+        call,
+        party: Party::Agent(second),
+    })
+    .await?;
+    desk.happens(Input::HangUp {
+        call,
+        by: Party::Customer,
+    })
+    .await?;
 
     let record = desk.store.call(call).await?.ok_or("the history has the call")?;
     if let CallState::Ended { reason, .. } = record.state {
-        println!("the history says: {reason:?}, {} offers", record.segments[0].offers.len());
+        println!(
+            "the history says: {reason:?}, {} offers",
+            record.segments[0].offers.len()
+        );
     }
     Ok(())
 }

@@ -155,7 +155,9 @@ impl AppBuilder {
         let (store, own_store) = match self.store {
             Some(store) => (store, None),
             None => {
-                let own = SqliteStore::open(&self.config.storage.database()).await.map_err(StartError::Database)?;
+                let own = SqliteStore::open(&self.config.storage.database())
+                    .await
+                    .map_err(StartError::Database)?;
                 let own = Arc::new(own);
                 (Arc::clone(&own) as Arc<dyn SessionStore>, Some(own))
             }
@@ -169,7 +171,9 @@ impl AppBuilder {
             }
         };
         let identity = Arc::new(identity(&self.config, self.auth, &clock)?);
-        let tokens = self.tokens.unwrap_or_else(|| Arc::clone(&identity) as Arc<dyn TokenVerifier>);
+        let tokens = self
+            .tokens
+            .unwrap_or_else(|| Arc::clone(&identity) as Arc<dyn TokenVerifier>);
         let (media, own_media, sfu_events) = match self.media {
             Some((media, events)) => (media, None, events),
             None => {
@@ -190,16 +194,33 @@ impl AppBuilder {
             routing: self.routing,
             ids: seeds.ids()?,
         };
-        let orchestrator =
-            Orchestrator::start(parts, hub.clone(), hub_events, sfu_events).await.map_err(StartError::Store)?;
-        let http = HttpState::new(&self.config, self.port, identity, store, self.access, SignalEndpoint::new(hub.clone()));
-        Ok(App { http, hub, orchestrator, own_media, own_store })
+        let orchestrator = Orchestrator::start(parts, hub.clone(), hub_events, sfu_events)
+            .await
+            .map_err(StartError::Store)?;
+        let http = HttpState::new(
+            &self.config,
+            self.port,
+            identity,
+            store,
+            self.access,
+            SignalEndpoint::new(hub.clone()),
+        );
+        Ok(App {
+            http,
+            hub,
+            orchestrator,
+            own_media,
+            own_store,
+        })
     }
 }
 
 impl fmt::Debug for AppBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppBuilder").field("routing", &self.routing).field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("AppBuilder")
+            .field("routing", &self.routing)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
     }
 }
 
@@ -235,7 +256,6 @@ impl App {
 
     /// Pages, API and signaling, to be served or merged into another router. Serve it with
     /// `into_make_service_with_connect_info::<SocketAddr>()`, so that limits per address work.
-    #[must_use]
     pub fn router(&self) -> Router {
         http::router(self.http.clone())
     }
@@ -286,7 +306,11 @@ fn identity(
         Some(auth) => Identity::new(key, auth, Arc::clone(clock)).map_err(StartError::Key),
         None => {
             let known = Arc::new(StaticAuth::new(&config.staff).map_err(StartError::Staff)?);
-            let identity = Identity::new(key, Arc::clone(&known) as Arc<dyn AuthProvider>, Arc::clone(clock));
+            let identity = Identity::new(
+                key,
+                Arc::clone(&known) as Arc<dyn AuthProvider>,
+                Arc::clone(clock),
+            );
             Ok(identity.map_err(StartError::Key)?.with_directory(known))
         }
     }

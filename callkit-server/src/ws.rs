@@ -19,6 +19,8 @@ use callkit_signal::transport::{PeerInfo, WebSocketTransport};
 use hyper_util::rt::TokioIo;
 use ring::digest;
 
+use crate::http::listener::Held;
+
 /// Appended to the client's key before hashing (RFC 6455 section 1.3).
 const HANDSHAKE_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -53,7 +55,11 @@ impl SignalEndpoint {
     /// Connections go to `hub`.
     #[must_use]
     pub fn new(hub: Hub) -> Self {
-        Self { hub, open: Arc::default(), per_address: CONNECTIONS_PER_ADDRESS }
+        Self {
+            hub,
+            open: Arc::default(),
+            per_address: CONNECTIONS_PER_ADDRESS,
+        }
     }
 
     /// Another limit of connections per address.
@@ -68,22 +74,30 @@ impl SignalEndpoint {
     ///
     /// # Errors
     /// [`UpgradeError`]: nothing was begun.
-    pub fn upgrade(&self, address: Option<IpAddr>, request: &mut Request<Body>) -> Result<Response<Body>, UpgradeError> {
+    pub fn upgrade(
+        &self,
+        address: Option<IpAddr>,
+        request: &mut Request<Body>,
+    ) -> Result<Response<Body>, UpgradeError> {
         let key = handshake_key(request)?;
         if !tokens(request.headers(), header::SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == SUBPROTOCOL) {
             return Err(UpgradeError::Subprotocol);
         }
         let place = self.take_place(address)?;
+        // The connection goes on counting in the listener that accepted it.
+        let held = request.extensions().get::<Held>().cloned();
         let upgrade = hyper::upgrade::on(request);
         let hub = self.hub.clone();
         tokio::spawn(async move {
             // The client may go away before the upgrade is done; there is nothing to end then.
             if let Ok(stream) = upgrade.await {
-                let peer = PeerInfo { address: address.map(|ip| Private::new(SocketAddr::new(ip, 0))) };
+                let peer = PeerInfo {
+                    address: address.map(|ip| Private::new(SocketAddr::new(ip, 0))),
+                };
                 let transport = WebSocketTransport::server(TokioIo::new(stream), peer).await;
                 hub.serve(Box::new(transport)).await;
             }
-            drop(place);
+            drop((place, held));
         });
         let response = Response::builder()
             .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -91,7 +105,9 @@ impl SignalEndpoint {
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_ACCEPT, accept_value(&key))
             .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-        Ok(response.body(Body::empty()).expect("names are constants, the value is base64"))
+        Ok(response
+            .body(Body::empty())
+            .expect("names are constants, the value is base64"))
     }
 
     fn take_place(&self, address: Option<IpAddr>) -> Result<Place, UpgradeError> {
@@ -104,7 +120,10 @@ impl SignalEndpoint {
             }
             *count += 1;
         }
-        Ok(Place { network, open: Arc::clone(&self.open) })
+        Ok(Place {
+            network,
+            open: Arc::clone(&self.open),
+        })
     }
 }
 
@@ -144,7 +163,9 @@ fn handshake_key(request: &Request<Body>) -> Result<String, UpgradeError> {
         && names(header::CONNECTION, "upgrade")
         && names(header::UPGRADE, "websocket")
         && names(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .and_then(|key| key.to_str().ok());
     match key {
         // 16 bytes in base64.
         Some(key) if is_handshake && key.len() == 24 => Ok(key.to_owned()),
@@ -154,11 +175,19 @@ fn handshake_key(request: &Request<Body>) -> Result<String, UpgradeError> {
 
 /// The elements of a comma-separated header, in all its lines.
 fn tokens(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
 }
 
 fn accept_value(key: &str) -> String {
-    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{HANDSHAKE_GUID}").as_bytes());
+    let digest = digest::digest(
+        &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        format!("{key}{HANDSHAKE_GUID}").as_bytes(),
+    );
     STANDARD.encode(digest)
 }
 
@@ -168,7 +197,10 @@ mod tests {
 
     #[test]
     fn the_accept_value_is_that_of_the_rfc() {
-        assert_eq!(accept_value("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            accept_value("dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
     }
 
     #[test]
@@ -197,7 +229,11 @@ mod tests {
         assert!(handshake_key(&request(&headers)).is_ok());
         for missing in 0..headers.len() {
             let removed = headers.remove(missing);
-            assert_eq!(handshake_key(&request(&headers)), Err(UpgradeError::NotWebSocket), "{removed:?}");
+            assert_eq!(
+                handshake_key(&request(&headers)),
+                Err(UpgradeError::NotWebSocket),
+                "{removed:?}"
+            );
             headers.insert(missing, removed);
         }
     }

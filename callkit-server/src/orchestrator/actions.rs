@@ -64,7 +64,13 @@ impl Desk {
                 None => out.answers.push((join.reply, Err(not_in_call()))),
             }
         }
-        for change in batch.fx.commit.calls.iter().filter(|change| change.next.is_ended()) {
+        for change in batch
+            .fx
+            .commit
+            .calls
+            .iter()
+            .filter(|change| change.next.is_ended())
+        {
             self.forget(&change.next);
         }
         out
@@ -79,16 +85,27 @@ impl Desk {
                 }
                 Action::AgentChanged(agent) => {
                     // Coming and going changes who could take a call.
-                    changed.queues.extend(self.served.get(agent).into_iter().flatten().cloned());
+                    changed
+                        .queues
+                        .extend(self.served.get(agent).into_iter().flatten().cloned());
                     changed.agents.insert(agent.clone());
                 }
                 Action::QueueChanged(queue) => {
                     changed.queues.insert(queue.clone());
                 }
                 Action::OfferMade { offer, agent, call } => changed.made.push((*offer, agent.clone(), *call)),
-                Action::OfferClosed { offer, agent, outcome, .. } => {
+                Action::OfferClosed {
+                    offer,
+                    agent,
+                    outcome,
+                    ..
+                } => {
                     let (outcome, cause) = views::outcome_words(outcome);
-                    let event = Event::OfferClosed { offer: *offer, outcome, cause };
+                    let event = Event::OfferClosed {
+                        offer: *offer,
+                        outcome,
+                        cause,
+                    };
                     changed.closed.push((*offer, agent.clone(), event));
                 }
                 // A room comes into being with the first join.
@@ -106,7 +123,11 @@ impl Desk {
                     self.slots.remove(participant);
                     self.media.remove(participant);
                     if let Some(party) = record(self, batch, *call).and_then(|record| {
-                        record.participants.iter().find(|one| one.id == *participant).map(|one| one.party.clone())
+                        record
+                            .participants
+                            .iter()
+                            .find(|one| one.id == *participant)
+                            .map(|one| one.party.clone())
                     }) {
                         self.media_up.remove(&(*call, party));
                     }
@@ -129,9 +150,13 @@ impl Desk {
             let outcome = match answer.body {
                 AnswerBody::Done => Ok(Outcome::Done),
                 AnswerBody::Call(call) => record(self, batch, call)
-                    .map(|call| Outcome::Call { call: self.call_view(now, call, &Party::Customer) })
+                    .map(|call| Outcome::Call {
+                        call: self.call_view(now, call, &Party::Customer),
+                    })
                     .ok_or_else(internal),
-                AnswerBody::Chat(message, reader) => Ok(Outcome::Chat { message: views::chat_view(&message, &reader) }),
+                AnswerBody::Chat(message, reader) => Ok(Outcome::Chat {
+                    message: views::chat_view(&message, &reader),
+                }),
                 AnswerBody::Media(sdp) => Ok(Outcome::Media { sdp }),
             };
             out.answers.push((answer.reply, outcome));
@@ -140,7 +165,8 @@ impl Desk {
 
     fn show_offers(&self, now: Timestamp, changed: &Changed, batch: &Batch, out: &mut Outbox) {
         for (_, agent, event) in &changed.closed {
-            out.events.push((PrincipalKey::Agent(agent.clone()), event.clone()));
+            out.events
+                .push((PrincipalKey::Agent(agent.clone()), event.clone()));
         }
         for (offer, agent, call) in &changed.made {
             // An offer that the batch closed again has not rung.
@@ -149,7 +175,8 @@ impl Desk {
                 .filter(|(_, offer)| offer.outcome.is_none());
             if let Some((record, offer)) = open {
                 let offer = views::offer_view(record, offer, now);
-                out.events.push((PrincipalKey::Agent(agent.clone()), Event::OfferNew { offer }));
+                out.events
+                    .push((PrincipalKey::Agent(agent.clone()), Event::OfferNew { offer }));
             }
         }
     }
@@ -157,12 +184,15 @@ impl Desk {
     /// New lines for those who were in the call before; who is new gets them with the rest of the chat.
     fn show_chat(&self, changed: &Changed, batch: &Batch, out: &mut Outbox) {
         for message in &changed.chat {
-            let Some(record) = record(self, batch, message.call) else { continue };
+            let Some(record) = record(self, batch, message.call) else {
+                continue;
+            };
             let audience = self.audience.get(&message.call);
             for one in &record.participants {
                 if audience.is_some_and(|audience| audience.contains(&one.id)) {
                     let message = views::chat_view(message, &one.party);
-                    out.events.push((address(record, &one.party), Event::Chat { message }));
+                    out.events
+                        .push((address(record, &one.party), Event::Chat { message }));
                 }
             }
         }
@@ -170,7 +200,9 @@ impl Desk {
 
     /// The call to everybody in it; to those taken out of it, that it is over for them.
     fn show_call(&mut self, now: Timestamp, call: CallId, batch: &Batch, out: &mut Outbox) {
-        let Some(record) = record(self, batch, call) else { return };
+        let Some(record) = record(self, batch, call) else {
+            return;
+        };
         let mut audience = self.audience.get(&call).cloned().unwrap_or_default();
         for one in &record.participants {
             let key = address(record, &one.party);
@@ -195,10 +227,18 @@ impl Desk {
 
     /// Everything to everybody, and to the sessions that wait to be opened.
     pub(super) fn show_all(&mut self, now: Timestamp, openings: Vec<(PrincipalKey, OpenReply)>) -> Outbox {
-        let mut batch = Batch { openings, ..Batch::default() };
+        let mut batch = Batch {
+            openings,
+            ..Batch::default()
+        };
         batch.reshow = self.dispatcher.open_calls().map(|call| call.id).collect();
         let mut out = Outbox::default();
-        for agent in self.dispatcher.agents().map(|agent| agent.id.clone()).collect::<Vec<_>>() {
+        for agent in self
+            .dispatcher
+            .agents()
+            .map(|agent| agent.id.clone())
+            .collect::<Vec<_>>()
+        {
             self.show_agent(now, &agent, &mut out);
         }
         for queue in self.queues.keys().cloned().collect::<Vec<_>>() {
@@ -211,18 +251,22 @@ impl Desk {
     fn show_agent(&self, now: Timestamp, agent: &AgentId, out: &mut Outbox) {
         if let Some(record) = self.dispatcher.agent(agent) {
             let agent = views::agent_view(record, now);
-            out.events.push((PrincipalKey::Agent(record.id.clone()), Event::Agent { agent }));
+            out.events
+                .push((PrincipalKey::Agent(record.id.clone()), Event::Agent { agent }));
         }
     }
 
     /// Counts to the staff of the queue and places to those who wait, as far as they changed.
     fn show_queue(&mut self, now: Timestamp, queue: &QueueId, shown: &BTreeSet<CallId>, out: &mut Outbox) {
-        let Some(view) = self.queue_view(now, queue) else { return };
+        let Some(view) = self.queue_view(now, queue) else {
+            return;
+        };
         let counts = |view: &QueueView| (view.waiting, view.available);
         if self.shown_queues.get(queue).map(counts) != Some(counts(&view)) {
             for (key, session) in &self.sessions {
                 if self.queues_of(&session.principal).contains(queue) {
-                    out.events.push((key.clone(), Event::Queue { queue: view.clone() }));
+                    out.events
+                        .push((key.clone(), Event::Queue { queue: view.clone() }));
                 }
             }
             self.shown_queues.insert(queue.clone(), view);
@@ -244,9 +288,14 @@ impl Desk {
 
     fn show_quality(&self, batch: &Batch, out: &mut Outbox) {
         for (call, participants) in &batch.quality {
-            let Some(record) = self.dispatcher.call(*call) else { continue };
+            let Some(record) = self.dispatcher.call(*call) else {
+                continue;
+            };
             for one in present(record) {
-                let event = Event::Quality { call: *call, participants: participants.clone() };
+                let event = Event::Quality {
+                    call: *call,
+                    participants: participants.clone(),
+                };
                 out.events.push((address(record, &one.party), event));
             }
         }
@@ -260,12 +309,18 @@ fn record<'a>(desk: &'a Desk, batch: &'a Batch, call: CallId) -> Option<&'a Call
 
 /// Why somebody was taken out of a call that goes on: the talk was lost, or never came about.
 fn reason_of_leaving(record: &CallRecord, party: &Party) -> EndReason {
-    let Party::Agent(agent) = party else { return EndReason::CustomerLost };
+    let Party::Agent(agent) = party else {
+        return EndReason::CustomerLost;
+    };
     let talked = record
         .segments
         .iter()
         .rev()
         .find(|segment| segment.agent.as_ref() == Some(agent))
         .is_some_and(|segment| segment.connected_at.is_some());
-    if talked { EndReason::AgentLost } else { EndReason::MediaFailed }
+    if talked {
+        EndReason::AgentLost
+    } else {
+        EndReason::MediaFailed
+    }
 }

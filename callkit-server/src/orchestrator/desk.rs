@@ -16,7 +16,9 @@ use callkit_core::redact::Private;
 use callkit_core::time::Timestamp;
 use callkit_routing::{Dispatcher, Effects, Input, Refused, RoutingConfig};
 use callkit_signal::hub::{OpenReply, PrincipalKey, RequestReply};
-use callkit_signal::message::{CallView, ErrorBody, MediaState, Outcome, QualityView, QueueView, Role, Snapshot, You};
+use callkit_signal::message::{
+    CallView, ErrorBody, MediaState, Outcome, QualityView, QueueView, Role, Snapshot, You,
+};
 
 use super::media::{Join, MediaOp};
 use super::views::{self, Scene};
@@ -132,8 +134,16 @@ impl Desk {
         let mut desk = Self {
             dispatcher,
             access,
-            queues: config.queues.iter().map(|queue| (queue.id.clone(), queue.name.clone())).collect(),
-            served: config.agents.iter().map(|agent| (agent.id.clone(), agent.queues.clone())).collect(),
+            queues: config
+                .queues
+                .iter()
+                .map(|queue| (queue.id.clone(), queue.name.clone()))
+                .collect(),
+            served: config
+                .agents
+                .iter()
+                .map(|agent| (agent.id.clone(), agent.queues.clone()))
+                .collect(),
             names: config.agents.iter().map(profile_name).collect(),
             sessions: BTreeMap::new(),
             chat: BTreeMap::new(),
@@ -191,7 +201,14 @@ impl Desk {
             }
             PrincipalKey::Agent(agent) => {
                 if self.dispatcher.agent(agent).is_some() {
-                    self.note(now, Input::AgentLink { agent: agent.clone(), up }, batch);
+                    self.note(
+                        now,
+                        Input::AgentLink {
+                            agent: agent.clone(),
+                            up,
+                        },
+                        batch,
+                    );
                 }
             }
         }
@@ -199,8 +216,12 @@ impl Desk {
 
     /// Tells a rebuilt dispatcher what is known to be connected.
     pub(super) fn note_present_links(&mut self, now: Timestamp, batch: &mut Batch) {
-        let connected: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| session.connected).map(|(key, _)| key.clone()).collect();
+        let connected: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.connected)
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in connected {
             self.note_link(now, &key, true, batch);
         }
@@ -224,7 +245,11 @@ impl Desk {
         };
         let offer = agent.and_then(|agent| {
             let record = self.dispatcher.call(agent.activity.call()?)?;
-            Some(views::offer_view(record, self.dispatcher.offer_of(&agent.id)?, now))
+            Some(views::offer_view(
+                record,
+                self.dispatcher.offer_of(&agent.id)?,
+                now,
+            ))
         });
         let snapshot = Snapshot {
             you: you(principal),
@@ -235,7 +260,11 @@ impl Desk {
                 .and_then(|call| self.chat.get(&call.id))
                 .map(|chat| views::snapshot_chat(chat, &party))
                 .unwrap_or_default(),
-            queues: self.queues_of(principal).iter().filter_map(|queue| self.queue_view(now, queue)).collect(),
+            queues: self
+                .queues_of(principal)
+                .iter()
+                .filter_map(|queue| self.queue_view(now, queue))
+                .collect(),
         };
         let seen = call.and_then(|call| Some((call.id, call.participant(&party)?.id)));
         if let Some((call, participant)) = seen {
@@ -247,7 +276,9 @@ impl Desk {
     /// The call that a member of staff is in.
     fn call_of_agent(&self, party: &Party) -> Option<&CallRecord> {
         let Party::Agent(agent) = party else { return None };
-        let call = self.dispatcher.call(self.dispatcher.agent(agent)?.activity.call()?)?;
+        let call = self
+            .dispatcher
+            .call(self.dispatcher.agent(agent)?.activity.call()?)?;
         call.participant(party).map(|_| call)
     }
 
@@ -277,10 +308,16 @@ impl Desk {
 
     /// Place in the queue from 1, and whether anybody of the queue is on shift.
     pub(super) fn place(&self, record: &CallRecord) -> (Option<u32>, bool) {
-        if !matches!(record.state, CallState::Queued { .. } | CallState::Offering { .. }) {
+        if !matches!(
+            record.state,
+            CallState::Queued { .. } | CallState::Offering { .. }
+        ) {
             return (None, true);
         }
-        let position = self.dispatcher.position(record.id).and_then(|place| u32::try_from(place).ok());
+        let position = self
+            .dispatcher
+            .position(record.id)
+            .and_then(|place| u32::try_from(place).ok());
         (position, self.is_staffed(&record.queue))
     }
 
@@ -288,7 +325,10 @@ impl Desk {
     pub(super) fn is_staffed(&self, queue: &QueueId) -> bool {
         self.served.iter().any(|(agent, queues)| {
             queues.contains(queue)
-                && self.dispatcher.agent(agent).is_some_and(|agent| agent.presence != Presence::Offline)
+                && self
+                    .dispatcher
+                    .agent(agent)
+                    .is_some_and(|agent| agent.presence != Presence::Offline)
         })
     }
 
@@ -308,7 +348,9 @@ impl Desk {
     /// The queues that a member of staff watches: those served; all of them for who serves none but looks
     /// after operators.
     pub(super) fn queues_of(&self, principal: &Principal) -> Vec<QueueId> {
-        let Principal::Staff { id, role, .. } = principal else { return Vec::new() };
+        let Principal::Staff { id, role, .. } = principal else {
+            return Vec::new();
+        };
         match self.served.get(id) {
             Some(queues) if !queues.is_empty() => queues.clone(),
             _ if *role >= StaffRole::Supervisor => self.queues.keys().cloned().collect(),
@@ -344,11 +386,21 @@ pub(super) fn address(record: &CallRecord, party: &Party) -> PrincipalKey {
 
 fn you(principal: &Principal) -> You {
     match principal {
-        Principal::Customer { id, name, .. } => You { role: Role::Customer, id: id.to_string(), name: name.clone() },
-        Principal::Staff { id, name, .. } => {
-            You { role: Role::Operator, id: id.to_string(), name: Some(name.clone()) }
-        }
+        Principal::Customer { id, name, .. } => You {
+            role: Role::Customer,
+            id: id.to_string(),
+            name: name.clone(),
+        },
+        Principal::Staff { id, name, .. } => You {
+            role: Role::Operator,
+            id: id.to_string(),
+            name: Some(name.clone()),
+        },
         // A kind of principal that this version does not know has no rights; it is shown as nobody.
-        _ => You { role: Role::Customer, id: String::new(), name: None },
+        _ => You {
+            role: Role::Customer,
+            id: String::new(),
+            name: None,
+        },
     }
 }

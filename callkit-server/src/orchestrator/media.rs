@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use callkit_core::call::Party;
 use callkit_core::id::{CallId, ParticipantId};
 use callkit_signal::hub::RequestReply;
 
@@ -26,8 +25,6 @@ pub(super) enum MediaOp {
 pub(super) struct Join {
     /// Who.
     pub(super) participant: ParticipantId,
-    /// The side.
-    pub(super) party: Party,
     /// The SDP offer.
     pub(super) sdp: String,
     /// Where the answer goes.

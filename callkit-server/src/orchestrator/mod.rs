@@ -18,8 +18,8 @@
 mod actions;
 mod desk;
 mod media;
-mod requests;
 mod rebuild;
+mod requests;
 pub(crate) mod views;
 
 use std::sync::Arc;
@@ -198,7 +198,10 @@ impl Driver {
                 if self.desk.slots.insert(join.participant, slots) != Some(slots) {
                     batch.reshow.insert(call);
                 }
-                batch.answers.push(Answer { reply: join.reply, body: AnswerBody::Media(answer) });
+                batch.answers.push(Answer {
+                    reply: join.reply,
+                    body: AnswerBody::Media(answer),
+                });
             }
             // The call ended meanwhile; its closing waits behind the join and cleans up.
             Ok(_) => join.reply.error(requests::not_in_call()),
@@ -252,7 +255,10 @@ impl Driver {
         for (call, op) in outbox.media {
             let (start, overtaken) = self.lines.push(call, op);
             for join in overtaken {
-                join.reply.error(ErrorBody::new(codes::UNAVAILABLE, "a newer request took its place"));
+                join.reply.error(ErrorBody::new(
+                    codes::UNAVAILABLE,
+                    "a newer request took its place",
+                ));
             }
             if let Some(op) = start {
                 self.start_media(call, op);
@@ -280,7 +286,12 @@ async fn run_media(
     match op {
         MediaOp::Join(mut join) => {
             let offer = std::mem::take(&mut join.sdp);
-            let request = JoinRequest { room, participant: join.participant, offer, grant: Grant::Full };
+            let request = JoinRequest {
+                room,
+                participant: join.participant,
+                offer,
+                grant: Grant::Full,
+            };
             let joined = tokio::time::timeout(MEDIA_TIMEOUT, media.join(request)).await;
             let joined = joined.unwrap_or(Err(JoinError::Overloaded));
             Some((join, joined))
@@ -313,9 +324,10 @@ async fn until(wait: Option<Duration>) {
 fn join_error(error: &JoinError) -> ErrorBody {
     match error {
         JoinError::Offer(error) => ErrorBody::new(codes::SDP_INVALID, error.to_string()),
-        JoinError::RoomFull => {
-            ErrorBody::new(codes::ROOM_FULL, "the call has as many participants as it may have")
-        }
+        JoinError::RoomFull => ErrorBody::new(
+            codes::ROOM_FULL,
+            "the call has as many participants as it may have",
+        ),
         _ => requests::unavailable(),
     }
 }

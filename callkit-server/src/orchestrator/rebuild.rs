@@ -41,7 +41,14 @@ fn restore(parts: &Parts, ids: &mut IdSource, now: Timestamp, stored: &Stored) -
     seed[16..].copy_from_slice(&ids.next_u128().to_le_bytes());
     let policy = Arc::clone(&parts.policy);
     let Stored { open, chat } = stored;
-    Dispatcher::restore(&parts.routing, policy, IdSource::from_entropy(seed), now, open.clone(), chat.clone())
+    Dispatcher::restore(
+        &parts.routing,
+        policy,
+        IdSource::from_entropy(seed),
+        now,
+        open.clone(),
+        chat.clone(),
+    )
 }
 
 /// A desk with what the store holds, what has to be sent for it, and the time it begins at.
@@ -53,7 +60,13 @@ pub(super) async fn open(parts: &Parts, ids: &mut IdSource) -> Result<(Desk, Out
         parts.store.commit(&fx.commit).await?;
     }
     let mut desk = Desk::new(dispatcher, &parts.routing, Arc::clone(&parts.access), stored.chat);
-    let outbox = desk.settle(now, Batch { fx, ..Batch::default() });
+    let outbox = desk.settle(
+        now,
+        Batch {
+            fx,
+            ..Batch::default()
+        },
+    );
     Ok((desk, outbox, now))
 }
 
@@ -73,7 +86,9 @@ impl Driver {
         let outbox = loop {
             match self.reopen().await {
                 Ok(outbox) => break outbox,
-                Err(error) => tracing::error!(error = %Chain(&error), "the store cannot be read; trying again"),
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), "the store cannot be read; trying again")
+                }
             }
             until(Some(pause)).await;
             pause = (pause * 2).min(REBUILD_PAUSE_MAX);
@@ -94,7 +109,13 @@ impl Driver {
         }
         self.desk.rebase(dispatcher, stored.chat);
         // A batch of its own: the links are news after what the restart changed.
-        let mut outbox = self.desk.settle(now, Batch { fx, ..Batch::default() });
+        let mut outbox = self.desk.settle(
+            now,
+            Batch {
+                fx,
+                ..Batch::default()
+            },
+        );
         let mut links = Batch::default();
         self.desk.note_present_links(now, &mut links);
         self.parts.store.commit(&links.fx.commit).await?;

@@ -25,7 +25,13 @@ impl Desk {
                 if let Principal::Staff { id, name, .. } = &principal {
                     self.names.insert(id.clone(), name.clone());
                 }
-                self.sessions.insert(key.clone(), Session { principal, connected: true });
+                self.sessions.insert(
+                    key.clone(),
+                    Session {
+                        principal,
+                        connected: true,
+                    },
+                );
                 self.note_link(now, &key, true, batch);
                 batch.openings.push((key, open));
             }
@@ -35,7 +41,12 @@ impl Desk {
                 self.link(now, &key, false, batch);
                 self.sessions.remove(&key);
             }
-            HubEvent::Request { key: _, principal, request, reply } => {
+            HubEvent::Request {
+                key: _,
+                principal,
+                request,
+                reply,
+            } => {
                 if let Err((reply, error)) = self.request(now, &principal, request, reply, batch) {
                     reply.error(error);
                 }
@@ -63,20 +74,41 @@ impl Desk {
         let made = match request {
             Request::CallStart { queue } => self.start_call(now, who, queue, batch),
             Request::CallHangup { call } => self.participant(who, call).and_then(|_| {
-                self.carry_out(now, Input::HangUp { call, by: who.party() }, batch)
+                self.carry_out(
+                    now,
+                    Input::HangUp {
+                        call,
+                        by: who.party(),
+                    },
+                    batch,
+                )
             }),
-            Request::OfferAccept { offer } => self.take_calls(who).and_then(|agent| {
-                self.carry_out(now, Input::Accept { agent, offer }, batch)
-            }),
-            Request::OfferDecline { offer } => self.take_calls(who).and_then(|agent| {
-                self.carry_out(now, Input::Decline { agent, offer }, batch)
-            }),
+            Request::OfferAccept { offer } => self
+                .take_calls(who)
+                .and_then(|agent| self.carry_out(now, Input::Accept { agent, offer }, batch)),
+            Request::OfferDecline { offer } => self
+                .take_calls(who)
+                .and_then(|agent| self.carry_out(now, Input::Decline { agent, offer }, batch)),
             Request::PresenceSet { presence } => self.take_calls(who).and_then(|agent| {
-                self.carry_out(now, Input::SetPresence { agent, presence: presence.to_presence() }, batch)
+                self.carry_out(
+                    now,
+                    Input::SetPresence {
+                        agent,
+                        presence: presence.to_presence(),
+                    },
+                    batch,
+                )
             }),
             Request::MediaOffer { call, sdp } => match self.in_conversation(who, call) {
                 Ok(participant) => {
-                    batch.joins.push((call, Join { participant, party: who.party(), sdp, reply }));
+                    batch.joins.push((
+                        call,
+                        Join {
+                            participant,
+                            sdp,
+                            reply,
+                        },
+                    ));
                     return Ok(());
                 }
                 Err(error) => Err(error),
@@ -87,17 +119,34 @@ impl Desk {
                 }
                 AnswerBody::Done
             }),
-            Request::ChatSend { call, client_id, text } => self.participant(who, call).and_then(|_| {
+            Request::ChatSend {
+                call,
+                client_id,
+                text,
+            } => self.participant(who, call).and_then(|_| {
                 let from = who.party();
                 let before = batch.fx.actions.len();
-                self.carry_out(now, Input::Chat { call, from: from.clone(), client_id, text }, batch)?;
+                self.carry_out(
+                    now,
+                    Input::Chat {
+                        call,
+                        from: from.clone(),
+                        client_id,
+                        text,
+                    },
+                    batch,
+                )?;
                 let kept = batch.fx.actions[before..].iter().find_map(|action| match action {
                     Action::ChatAdded(message) => Some(Box::new(message.clone())),
                     _ => None,
                 });
-                kept.map(|message| AnswerBody::Chat(message, from)).ok_or_else(internal)
+                kept.map(|message| AnswerBody::Chat(message, from))
+                    .ok_or_else(internal)
             }),
-            _ => Err(ErrorBody::new(codes::UNKNOWN_TYPE, "this server does not know the request")),
+            _ => Err(ErrorBody::new(
+                codes::UNKNOWN_TYPE,
+                "this server does not know the request",
+            )),
         };
         match made {
             Ok(body) => {
@@ -120,16 +169,40 @@ impl Desk {
         let Principal::Customer { id, name, verified } = who else {
             return Err(forbidden());
         };
-        self.access.check(who, &Wish::StartCall).map_err(|_| forbidden())?;
+        self.access
+            .check(who, &Wish::StartCall)
+            .map_err(|_| forbidden())?;
         if self.dispatcher.call_of_customer(*id).is_none() {
-            let customer = Customer { id: *id, name: name.clone(), verified: *verified };
-            self.carry_out(now, Input::RequestCall { customer, queue, priority: ORDINARY }, batch)?;
+            let customer = Customer {
+                id: *id,
+                name: name.clone(),
+                verified: *verified,
+            };
+            self.carry_out(
+                now,
+                Input::RequestCall {
+                    customer,
+                    queue,
+                    priority: ORDINARY,
+                },
+                batch,
+            )?;
         }
-        self.dispatcher.call_of_customer(*id).map(|call| AnswerBody::Call(call.id)).ok_or_else(internal)
+        self.dispatcher
+            .call_of_customer(*id)
+            .map(|call| AnswerBody::Call(call.id))
+            .ok_or_else(internal)
     }
 
-    fn carry_out(&mut self, now: Timestamp, input: Input, batch: &mut Batch) -> Result<AnswerBody, ErrorBody> {
-        self.decide(now, input, batch).map(|()| AnswerBody::Done).map_err(|refused| error_of(&refused))
+    fn carry_out(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        batch: &mut Batch,
+    ) -> Result<AnswerBody, ErrorBody> {
+        self.decide(now, input, batch)
+            .map(|()| AnswerBody::Done)
+            .map_err(|refused| error_of(&refused))
     }
 
     /// The open call, if `who` takes part in it. A call that somebody else is in looks like none.
@@ -145,20 +218,30 @@ impl Desk {
 
     /// The participant that `who` is in the open call.
     fn participant(&self, who: &Principal, call: CallId) -> Result<ParticipantId, ErrorBody> {
-        self.take_part(who, call)?.participant(&who.party()).map(|one| one.id).ok_or_else(not_in_call)
+        self.take_part(who, call)?
+            .participant(&who.party())
+            .map(|one| one.id)
+            .ok_or_else(not_in_call)
     }
 
     /// The participant that `who` is in a call whose media may come up.
     fn in_conversation(&self, who: &Principal, call: CallId) -> Result<ParticipantId, ErrorBody> {
         match self.take_part(who, call)?.state {
             CallState::Connecting { .. } | CallState::Active { .. } => self.participant(who, call),
-            _ => Err(ErrorBody::new(codes::WRONG_PHASE, "media comes up once the call is accepted")),
+            _ => Err(ErrorBody::new(
+                codes::WRONG_PHASE,
+                "media comes up once the call is accepted",
+            )),
         }
     }
 
     fn take_calls(&self, who: &Principal) -> Result<callkit_core::id::AgentId, ErrorBody> {
-        let Principal::Staff { id, .. } = who else { return Err(forbidden()) };
-        self.access.check(who, &Wish::TakeCalls).map_err(|_| forbidden())?;
+        let Principal::Staff { id, .. } = who else {
+            return Err(forbidden());
+        };
+        self.access
+            .check(who, &Wish::TakeCalls)
+            .map_err(|_| forbidden())?;
         Ok(id.clone())
     }
 
@@ -172,8 +255,14 @@ impl Desk {
                     self.note(now, Input::MediaUp { call, party }, batch);
                 }
             }
-            SfuEvent::MediaLost { room, participant, .. } => self.media_lost(now, room.into(), participant, batch),
-            SfuEvent::HandshakeFailed { room, participant, reason } => {
+            SfuEvent::MediaLost {
+                room, participant, ..
+            } => self.media_lost(now, room.into(), participant, batch),
+            SfuEvent::HandshakeFailed {
+                room,
+                participant,
+                reason,
+            } => {
                 let call = CallId::from(room);
                 tracing::info!(%call, %participant, ?reason, "media handshake failed");
                 if let Some(party) = self.party_of(call, participant) {
@@ -193,7 +282,11 @@ impl Desk {
                     self.media_lost(now, call, participant, batch);
                 }
             }
-            SfuEvent::Slots { room, participant, slots } => {
+            SfuEvent::Slots {
+                room,
+                participant,
+                slots,
+            } => {
                 let call = CallId::from(room);
                 if self.party_of(call, participant).is_some()
                     && self.slots.insert(participant, slots) != Some(slots)
@@ -201,7 +294,11 @@ impl Desk {
                     batch.reshow.insert(call);
                 }
             }
-            SfuEvent::Quality { room, participant, quality } => {
+            SfuEvent::Quality {
+                room,
+                participant,
+                quality,
+            } => {
                 let call = CallId::from(room);
                 if self.party_of(call, participant).is_some() {
                     let view = quality_view(participant, &quality);
@@ -222,7 +319,9 @@ impl Desk {
     /// The side that a present participant of an open call is on.
     pub(super) fn party_of(&self, call: CallId, participant: ParticipantId) -> Option<Party> {
         let record = self.dispatcher.call(call)?;
-        super::desk::present(record).find(|one| one.id == participant).map(|one| one.party.clone())
+        super::desk::present(record)
+            .find(|one| one.id == participant)
+            .map(|one| one.party.clone())
     }
 }
 
@@ -250,7 +349,10 @@ pub(super) fn unavailable() -> ErrorBody {
 }
 
 pub(super) fn not_in_call() -> ErrorBody {
-    ErrorBody::new(codes::NOT_IN_CALL, "not a participant of the call, or the call is over")
+    ErrorBody::new(
+        codes::NOT_IN_CALL,
+        "not a participant of the call, or the call is over",
+    )
 }
 
 fn forbidden() -> ErrorBody {
@@ -265,7 +367,9 @@ pub(super) fn internal() -> ErrorBody {
 fn quality_view(participant: ParticipantId, quality: &Quality) -> QualityView {
     let percent = |share: f32| (share * 100.0).clamp(0.0, 100.0);
     let bits = |bps: u64| u32::try_from(bps).unwrap_or(u32::MAX);
-    let rtt_ms = quality.rtt.map(|rtt| u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX));
+    let rtt_ms = quality
+        .rtt
+        .map(|rtt| u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX));
     let (loss_up_percent, loss_down_percent) = (percent(quality.uplink_loss), percent(quality.downlink_loss));
     QualityView {
         participant,

@@ -4,18 +4,24 @@
 use std::collections::BTreeMap;
 
 use callkit_core::agent::{AgentRecord, Link};
-use callkit_core::call::{CallRecord, CallState, Customer, EndReason, Offer, OfferOutcome, Participant, Party};
+use callkit_core::call::{
+    CallRecord, CallState, Customer, EndReason, Offer, OfferOutcome, Participant, Party,
+};
 use callkit_core::chat::ChatMessage;
 use callkit_core::id::{AgentId, ParticipantId};
 use callkit_core::redact::Private;
 use callkit_core::time::Timestamp;
 use callkit_signal::message::{
-    AgentView, CallView, ChatView, HistoryEntry, LinkView, MAX_SNAPSHOT_CHAT, MediaState, OfferView, ParticipantView, Phase,
-    QualityLevel, Role,
+    AgentView, CallView, ChatView, LinkView, MAX_SNAPSHOT_CHAT, MediaState, OfferView, ParticipantView,
+    Phase, QualityLevel, Role,
 };
 
 /// What a participant is taken to have switched on until it says so.
-pub(crate) const ASSUMED_MEDIA: MediaState = MediaState { microphone: true, camera: true, screen: false };
+pub(crate) const ASSUMED_MEDIA: MediaState = MediaState {
+    microphone: true,
+    camera: true,
+    screen: false,
+};
 
 /// What a view of a call shows besides the record itself.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +74,12 @@ pub(crate) fn call_view(record: &CallRecord, reader: &Party, scene: &Scene<'_>) 
 
 /// The call as somebody sees it who was taken out of it while it goes on without them: for them it is
 /// over, for `reason`.
-pub(crate) fn left_view(record: &CallRecord, left: &Participant, reason: EndReason, now: Timestamp) -> CallView {
+pub(crate) fn left_view(
+    record: &CallRecord,
+    left: &Participant,
+    reason: EndReason,
+    now: Timestamp,
+) -> CallView {
     let until = left.left_at.unwrap_or(now);
     let talked_ms = left.media_at.map_or(0, |from| millis(until, from));
     CallView {
@@ -92,13 +103,19 @@ pub(super) fn is_listed(record: &CallRecord, one: &Participant) -> bool {
 fn phase(record: &CallRecord, scene: &Scene<'_>) -> Phase {
     match &record.state {
         CallState::Connecting { .. } => Phase::Connecting,
-        CallState::Active { since, .. } => Phase::Active { for_ms: millis(scene.now, *since) },
-        CallState::Ended { reason, .. } => Phase::Ended { reason: *reason, talked_ms: talked_ms(record) },
+        CallState::Active { since, .. } => Phase::Active {
+            for_ms: millis(scene.now, *since),
+        },
+        CallState::Ended { reason, .. } => Phase::Ended {
+            reason: *reason,
+            talked_ms: talked_ms(record),
+        },
         // Who is being asked is none of the customer's business; a state of a later version of the core
         // that this one cannot name is shown as waiting.
-        CallState::Queued { .. } | CallState::Offering { .. } | _ => {
-            Phase::Queued { position: scene.position, staffed: scene.staffed }
-        }
+        CallState::Queued { .. } | CallState::Offering { .. } | _ => Phase::Queued {
+            position: scene.position,
+            staffed: scene.staffed,
+        },
     }
 }
 
@@ -144,12 +161,30 @@ fn participant_view(
 fn link_view(record: &CallRecord, party: &Party, now: Timestamp) -> LinkView {
     let is_customer = *party == Party::Customer;
     match &record.state {
-        CallState::Connecting { customer_media, agent_media, .. } => {
-            if if is_customer { *customer_media } else { *agent_media } { LinkView::Up } else { LinkView::Connecting }
+        CallState::Connecting {
+            customer_media,
+            agent_media,
+            ..
+        } => {
+            if if is_customer {
+                *customer_media
+            } else {
+                *agent_media
+            } {
+                LinkView::Up
+            } else {
+                LinkView::Connecting
+            }
         }
-        CallState::Active { customer_link, agent_link, .. } => match if is_customer { customer_link } else { agent_link } {
+        CallState::Active {
+            customer_link,
+            agent_link,
+            ..
+        } => match if is_customer { customer_link } else { agent_link } {
             Link::Up => LinkView::Up,
-            Link::Grace { deadline, .. } => LinkView::Reconnecting { for_ms: millis(*deadline, now) },
+            Link::Grace { deadline, .. } => LinkView::Reconnecting {
+                for_ms: millis(*deadline, now),
+            },
             Link::Down => LinkView::Reconnecting { for_ms: 0 },
         },
         _ => LinkView::Connecting,
@@ -174,7 +209,12 @@ pub(crate) fn offer_view(record: &CallRecord, offer: &Offer, now: Timestamp) -> 
 
 /// The offer with this id, wherever it stands in the record.
 pub(crate) fn find_offer(record: &CallRecord, id: callkit_core::id::OfferId) -> Option<&Offer> {
-    record.segments.iter().rev().flat_map(|segment| segment.offers.iter().rev()).find(|offer| offer.id == id)
+    record
+        .segments
+        .iter()
+        .rev()
+        .flat_map(|segment| segment.offers.iter().rev())
+        .find(|offer| offer.id == id)
 }
 
 /// How an offer ended, in the words of the protocol: the outcome, and the cause of a cancellation.
@@ -225,26 +265,10 @@ pub(crate) fn snapshot_chat(chat: &[ChatMessage], reader: &Party) -> Vec<ChatVie
             bytes <= MAX_SNAPSHOT_CHAT
         })
         .count();
-    chat[chat.len() - fitting..].iter().map(|message| chat_view(message, reader)).collect()
-}
-
-/// An ended call in a list.
-pub(crate) fn history_entry(record: &CallRecord) -> HistoryEntry {
-    let (ended_ms, reason) = match record.state {
-        CallState::Ended { at, reason } => (Some(at.as_millis()), Some(reason)),
-        _ => (None, None),
-    };
-    HistoryEntry {
-        id: record.id,
-        queue: record.queue.clone(),
-        customer: record.customer.id,
-        name: record.customer.name.clone(),
-        agent: record.segments.iter().rev().find_map(|segment| segment.agent.clone()),
-        created_ms: record.created_at.as_millis(),
-        started_ms: record.segments.iter().find_map(|segment| segment.connected_at).map(Timestamp::as_millis),
-        ended_ms,
-        reason,
-    }
+    chat[chat.len() - fitting..]
+        .iter()
+        .map(|message| chat_view(message, reader))
+        .collect()
 }
 
 /// A summary of measured quality for people: the worse of loss (either direction) and round trip decides.
@@ -256,7 +280,11 @@ pub(crate) fn history_entry(record: &CallRecord) -> HistoryEntry {
 ///
 /// Up to 3 % is repaired by retransmission and Opus FEC without anybody noticing; from 8 % speech breaks.
 /// 250 ms to the server is up to half a second mouth to ear, where people begin to talk over each other.
-pub(crate) fn quality_level(loss_up_percent: f32, loss_down_percent: f32, rtt_ms: Option<u32>) -> QualityLevel {
+pub(crate) fn quality_level(
+    loss_up_percent: f32,
+    loss_down_percent: f32,
+    rtt_ms: Option<u32>,
+) -> QualityLevel {
     let loss = loss_up_percent.max(loss_down_percent);
     let rtt = rtt_ms.unwrap_or(0);
     if loss >= 8.0 || rtt >= 500 {
@@ -271,4 +299,231 @@ pub(crate) fn quality_level(loss_up_percent: f32, loss_down_percent: f32, rtt_ms
 /// Milliseconds from `earlier` to `later`.
 pub(super) fn millis(later: Timestamp, earlier: Timestamp) -> u64 {
     u64::try_from(later.since(earlier).as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use callkit_core::call::{CancelCause, Segment};
+    use callkit_core::id::{CallId, CustomerId, MessageId, QueueId};
+    use callkit_signal::message::OfferView as Offered;
+
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn irina() -> AgentId {
+        AgentId::new("irina").unwrap()
+    }
+
+    fn participant(id: u128, party: Party) -> Participant {
+        Participant {
+            id: ParticipantId::from(id),
+            party,
+            joined_at: at(0),
+            media_at: Some(at(10)),
+            left_at: None,
+        }
+    }
+
+    /// A talk of Anna and irina since 1 s.
+    fn talk() -> CallRecord {
+        let queue = QueueId::new("support").unwrap();
+        CallRecord {
+            id: CallId::from(1),
+            version: 5,
+            event_seq: 5,
+            chat_seq: 0,
+            customer: Customer {
+                id: CustomerId::from(9),
+                name: Some(Private::new("Anna".to_owned())),
+                verified: true,
+            },
+            queue: queue.clone(),
+            priority: 0,
+            created_at: at(0),
+            enqueued_at: at(0),
+            state: CallState::Active {
+                agent: irina(),
+                since: at(1000),
+                customer_link: Link::Up,
+                agent_link: Link::Grace {
+                    since: at(2000),
+                    deadline: at(47_000),
+                },
+            },
+            refused_by: Vec::new(),
+            segments: vec![Segment {
+                queue,
+                enqueued_at: at(0),
+                agent: Some(irina()),
+                accepted_at: Some(at(500)),
+                connected_at: Some(at(1000)),
+                ended_at: None,
+                offers: Vec::new(),
+            }],
+            participants: vec![
+                participant(1, Party::Customer),
+                participant(2, Party::Agent(irina())),
+            ],
+        }
+    }
+
+    fn seen_by(record: &CallRecord, reader: &Party) -> CallView {
+        let names = BTreeMap::from([(irina(), Private::new("Irina P.".to_owned()))]);
+        let slots = BTreeMap::from([(ParticipantId::from(1), [None, Some(ParticipantId::from(2))])]);
+        let media = BTreeMap::new();
+        let scene = Scene {
+            now: at(3000),
+            position: None,
+            staffed: true,
+            names: &names,
+            media: &media,
+            slots: &slots,
+        };
+        call_view(record, reader, &scene)
+    }
+
+    #[test]
+    fn a_customer_sees_the_agents_name_and_nothing_else_of_the_agent() {
+        let wire = serde_json::to_string(&seen_by(&talk(), &Party::Customer)).unwrap();
+        assert!(
+            wire.contains("Irina P.") && !wire.contains("irina") && !wire.contains("cust_"),
+            "{wire}"
+        );
+    }
+
+    #[test]
+    fn an_agent_sees_who_the_customer_is() {
+        let view = seen_by(&talk(), &Party::Agent(irina()));
+        let customer = &view.participants[0];
+        assert_eq!(
+            (customer.customer, customer.verified, customer.you),
+            (Some(CustomerId::from(9)), true, false)
+        );
+        assert!(view.participants[1].you);
+    }
+
+    #[test]
+    fn links_and_slots_are_those_of_the_record_and_the_reader() {
+        let view = seen_by(&talk(), &Party::Customer);
+        assert_eq!(view.phase, Phase::Active { for_ms: 2000 });
+        assert_eq!(view.participants[0].link, LinkView::Up);
+        assert_eq!(
+            view.participants[1].link,
+            LinkView::Reconnecting { for_ms: 44_000 }
+        );
+        assert_eq!(
+            (view.participants[0].slot, view.participants[1].slot),
+            (None, Some(1))
+        );
+        assert_eq!(
+            seen_by(&talk(), &Party::Agent(irina())).participants[0].slot,
+            None
+        );
+    }
+
+    #[test]
+    fn an_ended_call_says_why_how_long_and_with_whom() {
+        let mut record = talk();
+        record.state = CallState::Ended {
+            at: at(5000),
+            reason: EndReason::Agent,
+        };
+        record.segments[0].ended_at = Some(at(5000));
+        for one in &mut record.participants {
+            one.left_at = Some(at(5000));
+        }
+        let mut gone = participant(3, Party::Agent(AgentId::new("oleg").unwrap()));
+        gone.left_at = Some(at(400));
+        record.participants.push(gone);
+        let view = seen_by(&record, &Party::Customer);
+        assert_eq!(
+            view.phase,
+            Phase::Ended {
+                reason: EndReason::Agent,
+                talked_ms: 4000
+            }
+        );
+        assert_eq!(view.participants.len(), 2);
+    }
+
+    #[test]
+    fn a_waiting_customer_is_not_told_whom_it_rings_at() {
+        let mut record = talk();
+        record.state = CallState::Offering {
+            offer: callkit_core::id::OfferId::from(4),
+            agent: irina(),
+        };
+        record.participants.truncate(1);
+        let wire = serde_json::to_string(&seen_by(&record, &Party::Customer)).unwrap();
+        assert!(
+            wire.contains("queued") && !wire.contains("irina") && !wire.contains("offer"),
+            "{wire}"
+        );
+    }
+
+    #[test]
+    fn an_offer_counts_down() {
+        let offer = Offer {
+            id: callkit_core::id::OfferId::from(4),
+            agent: irina(),
+            offered_at: at(2000),
+            deadline: at(22_000),
+            outcome: None,
+            closed_at: None,
+            because: callkit_core::call::Explanation::default(),
+        };
+        let Offered {
+            waited_ms,
+            expires_in_ms,
+            ring_ms,
+            ..
+        } = offer_view(&talk(), &offer, at(3000));
+        assert_eq!((waited_ms, expires_in_ms, ring_ms), (3000, 19_000, 20_000));
+    }
+
+    #[test]
+    fn outcomes_have_the_words_of_the_protocol() {
+        let canceled = OfferOutcome::Canceled {
+            cause: CancelCause::CustomerLeft,
+        };
+        assert_eq!(outcome_words(&OfferOutcome::Missed), ("missed".to_owned(), None));
+        assert_eq!(
+            outcome_words(&canceled),
+            ("canceled".to_owned(), Some("customer_left".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_snapshot_has_the_newest_lines_that_fit() {
+        let line = |seq: u64| ChatMessage {
+            id: MessageId::from(u128::from(seq)),
+            call: CallId::from(1),
+            seq,
+            from: Party::Customer,
+            client_id: seq.to_string(),
+            text: Private::new("x".repeat(4000)),
+            at: at(seq),
+        };
+        let fitting = MAX_SNAPSHOT_CHAT / 4000;
+        let newest = fitting as u64 + 20;
+        let chat: Vec<_> = (1..=newest).map(line).collect();
+        let shown = snapshot_chat(&chat, &Party::Agent(irina()));
+        assert_eq!(shown.len(), fitting);
+        assert_eq!(
+            shown.last().map(|line| (line.seq, line.mine)),
+            Some((newest, false))
+        );
+        assert!(shown.iter().all(|line| line.client_id.is_none()));
+    }
+
+    #[test]
+    fn the_worse_of_loss_and_round_trip_decides_the_level() {
+        assert_eq!(quality_level(0.0, 2.9, Some(249)), QualityLevel::Good);
+        assert_eq!(quality_level(0.0, 3.0, None), QualityLevel::Fair);
+        assert_eq!(quality_level(0.0, 0.0, Some(250)), QualityLevel::Fair);
+        assert_eq!(quality_level(8.0, 0.0, Some(1)), QualityLevel::Poor);
+    }
 }

@@ -6,7 +6,11 @@ use callkit_signal::message::{ChatView, Event, Outcome, Request, Role};
 use crate::world::{Person, World};
 
 fn line(call: callkit_core::id::CallId, client_id: &str, text: &str) -> Request {
-    Request::ChatSend { call, client_id: client_id.to_owned(), text: Private::new(text.to_owned()) }
+    Request::ChatSend {
+        call,
+        client_id: client_id.to_owned(),
+        text: Private::new(text.to_owned()),
+    }
 }
 
 fn lines(events: &[Event]) -> Vec<&ChatView> {
@@ -33,12 +37,19 @@ async fn a_line_reaches_both_sides_and_only_its_author_sees_its_key() {
     let world = World::new().await;
     let mut talk = world.talk().await;
     let outcome = talk.customer.ask(line(talk.call, "c1", "hello")).await.unwrap();
-    let Outcome::Chat { message } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Chat { message } = outcome else {
+        panic!("{outcome:?}")
+    };
     assert!(message.mine && message.seq == 1 && message.client_id.as_deref() == Some("c1"));
 
     let heard = talk.operator.heard().await;
-    let [seen] = lines(&heard)[..] else { panic!("one line: {heard:?}") };
-    assert_eq!((seen.from, seen.mine, seen.client_id.clone()), (Role::Customer, false, None));
+    let [seen] = lines(&heard)[..] else {
+        panic!("one line: {heard:?}")
+    };
+    assert_eq!(
+        (seen.from, seen.mine, seen.client_id.clone()),
+        (Role::Customer, false, None)
+    );
     let own = talk.customer.heard().await;
     assert_eq!(lines(&own), [&message]);
 }
@@ -61,8 +72,15 @@ async fn the_operator_gets_what_was_written_while_the_customer_waited() {
     let (customer, call) = world.caller(1).await;
     let offer = operator.rings().await;
     customer.ask(line(call, "c1", "my order is late")).await.unwrap();
-    assert_eq!(heard(&mut operator).await, [""; 0], "not before the operator is in the call");
-    operator.ask(Request::OfferAccept { offer: offer.id }).await.unwrap();
+    assert_eq!(
+        heard(&mut operator).await,
+        [""; 0],
+        "not before the operator is in the call"
+    );
+    operator
+        .ask(Request::OfferAccept { offer: offer.id })
+        .await
+        .unwrap();
     assert_eq!(heard(&mut operator).await, ["my order is late"]);
 }
 
@@ -101,6 +119,9 @@ async fn a_page_that_starts_anew_finds_the_chat_in_its_snapshot() {
 async fn an_empty_line_is_refused_and_the_call_goes_on() {
     let world = World::new().await;
     let talk = world.talk().await;
-    assert_eq!(talk.customer.refused(line(talk.call, "c1", "")).await, "chat_invalid");
+    assert_eq!(
+        talk.customer.refused(line(talk.call, "c1", "")).await,
+        "chat_invalid"
+    );
     assert!(talk.customer.ask(line(talk.call, "c1", "hello")).await.is_ok());
 }

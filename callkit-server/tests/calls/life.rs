@@ -11,7 +11,10 @@ async fn a_call_goes_through_the_queue_to_the_operator_and_the_customer_ends_it(
     let mut talk = world.talk().await;
     let (customer, operator) = (&mut talk.customer, &mut talk.operator);
 
-    customer.ask(Request::CallHangup { call: talk.call }).await.unwrap();
+    customer
+        .ask(Request::CallHangup { call: talk.call })
+        .await
+        .unwrap();
 
     assert_eq!(customer.sees_end(talk.call).await, EndReason::Customer);
     assert_eq!(operator.sees_end(talk.call).await, EndReason::Customer);
@@ -23,7 +26,10 @@ async fn a_call_goes_through_the_queue_to_the_operator_and_the_customer_ends_it(
 async fn the_operator_ends_the_call_and_both_are_told_why() {
     let world = World::new().await;
     let mut talk = world.talk().await;
-    talk.operator.ask(Request::CallHangup { call: talk.call }).await.unwrap();
+    talk.operator
+        .ask(Request::CallHangup { call: talk.call })
+        .await
+        .unwrap();
     assert_eq!(talk.customer.sees_end(talk.call).await, EndReason::Agent);
     assert_eq!(talk.operator.sees_end(talk.call).await, EndReason::Agent);
 
@@ -38,12 +44,21 @@ async fn each_side_sees_what_it_may_of_the_other() {
     let mut operator = world.operator("irina").await;
     let (mut customer, call) = world.caller(1).await;
     let offer = operator.rings().await;
-    assert_eq!(offer.name.as_ref().map(|name| name.expose().as_str()), Some("1 shown"));
-    operator.ask(Request::OfferAccept { offer: offer.id }).await.unwrap();
+    assert_eq!(
+        offer.name.as_ref().map(|name| name.expose().as_str()),
+        Some("1 shown")
+    );
+    operator
+        .ask(Request::OfferAccept { offer: offer.id })
+        .await
+        .unwrap();
 
     let seen = customer.sees(call, |view| view.phase == Phase::Connecting).await;
     let other = one(&seen, Role::Operator);
-    assert_eq!(other.name.as_ref().map(|name| name.expose().as_str()), Some("irina shown"));
+    assert_eq!(
+        other.name.as_ref().map(|name| name.expose().as_str()),
+        Some("irina shown")
+    );
     assert!(!other.you && one(&seen, Role::Customer).you);
     let wire = serde_json::to_string(&seen).unwrap();
     assert!(!wire.contains("\"irina\"") && !wire.contains("cust_"), "{wire}");
@@ -59,7 +74,10 @@ async fn a_declined_offer_rings_at_the_next_operator_at_once() {
     let mut oleg = world.operator("oleg").await;
     let (_customer, call) = world.caller(1).await;
     let offer = irina.rings().await;
-    irina.ask(Request::OfferDecline { offer: offer.id }).await.unwrap();
+    irina
+        .ask(Request::OfferDecline { offer: offer.id })
+        .await
+        .unwrap();
     assert_eq!(irina.stops_ringing(offer.id).await, ("declined".to_owned(), None));
     let next = oleg.rings().await;
     assert_eq!((next.call, next.expires_in_ms), (call, 20_000));
@@ -74,7 +92,10 @@ async fn a_missed_offer_rings_at_the_next_operator_and_cannot_be_accepted_late()
     let offer = irina.rings().await;
     assert_eq!(irina.stops_ringing(offer.id).await, ("missed".to_owned(), None));
     assert_eq!(oleg.rings().await.call, call);
-    assert_eq!(irina.refused(Request::OfferAccept { offer: offer.id }).await, "offer_closed");
+    assert_eq!(
+        irina.refused(Request::OfferAccept { offer: offer.id }).await,
+        "offer_closed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +107,10 @@ async fn customer_hangup_while_ringing_stops_the_ringing_and_frees_the_operator(
     customer.ask(Request::CallHangup { call }).await.unwrap();
     assert_eq!(customer.sees_end(call).await, EndReason::Abandoned);
     let (outcome, cause) = irina.stops_ringing(offer.id).await;
-    assert_eq!((outcome.as_str(), cause.as_deref()), ("canceled", Some("customer_left")));
+    assert_eq!(
+        (outcome.as_str(), cause.as_deref()),
+        ("canceled", Some("customer_left"))
+    );
     let (_next, call) = world.caller(2).await;
     assert_eq!(irina.rings().await.call, call);
 }
@@ -105,7 +129,10 @@ async fn the_place_in_the_queue_moves_up_and_is_told_only_when_it_moves() {
         _ => None,
     };
     let places = |heard: Vec<Event>| heard.iter().filter_map(place).collect::<Vec<_>>();
-    assert_eq!(places(third.heard().await).last(), Some(&(third_call, Some(3), false)));
+    assert_eq!(
+        places(third.heard().await).last(),
+        Some(&(third_call, Some(3), false))
+    );
     assert_eq!(places(second.heard().await), [(second_call, Some(2), false)]);
 
     first.ask(Request::CallHangup { call: first_call }).await.unwrap();
@@ -121,7 +148,15 @@ async fn asking_again_gives_the_open_call() {
     let world = World::new().await;
     let (customer, call) = world.caller(1).await;
     assert_eq!(customer.start().await.id, call);
-    assert_eq!(world.sign_in("customer:1").await.snapshot.call.map(|call| call.id), Some(call));
+    assert_eq!(
+        world
+            .sign_in("customer:1")
+            .await
+            .snapshot
+            .call
+            .map(|call| call.id),
+        Some(call)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +164,10 @@ async fn staff_sees_the_counts_of_its_queues() {
     let world = World::new().await;
     let mut supervisor = world.sign_in("supervisor:vera").await;
     let counts = |queue: &callkit_signal::message::QueueView| (queue.waiting, queue.available);
-    assert_eq!(supervisor.snapshot.queues.iter().map(counts).collect::<Vec<_>>(), [(0, 0)]);
+    assert_eq!(
+        supervisor.snapshot.queues.iter().map(counts).collect::<Vec<_>>(),
+        [(0, 0)]
+    );
     assert_eq!(supervisor.snapshot.agent, None);
 
     let (_customer, _call) = world.caller(1).await;
@@ -139,7 +177,10 @@ async fn staff_sees_the_counts_of_its_queues() {
     };
     assert_eq!(supervisor.hears(heard).await, (1, 0));
     let irina = world.operator("irina").await;
-    assert_eq!(irina.snapshot.queues.iter().map(counts).collect::<Vec<_>>(), [(1, 0)]);
+    assert_eq!(
+        irina.snapshot.queues.iter().map(counts).collect::<Vec<_>>(),
+        [(1, 0)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +194,17 @@ async fn an_operator_whose_media_never_comes_up_is_told_and_the_customer_goes_to
     customer.sees(call, |view| view.phase == Phase::Connecting).await;
 
     assert_eq!(irina.sees_end(call).await, EndReason::MediaFailed);
-    customer.sees(call, |view| matches!(view.phase, Phase::Queued { position: Some(1), .. })).await;
+    customer
+        .sees(call, |view| {
+            matches!(
+                view.phase,
+                Phase::Queued {
+                    position: Some(1),
+                    ..
+                }
+            )
+        })
+        .await;
     let offer = oleg.rings().await;
     assert_eq!(offer.call, call);
     let accepted = oleg.ask(Request::OfferAccept { offer: offer.id }).await;

@@ -15,14 +15,26 @@ async fn an_offer_is_answered_and_the_slots_say_who_is_where() {
     assert_eq!(one(&view, Role::Operator).slot, Some(0));
     assert_eq!(one(&view, Role::Customer).slot, None);
     let events = talk.operator.heard().await;
-    assert!(events.iter().all(|event| !matches!(event, Event::OfferNew { .. })));
+    assert!(
+        events
+            .iter()
+            .all(|event| !matches!(event, Event::OfferNew { .. }))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn media_comes_up_only_once_the_call_is_accepted() {
     let world = World::new().await;
     let (customer, call) = world.caller(1).await;
-    assert_eq!(customer.refused(Request::MediaOffer { call, sdp: "v=0".to_owned() }).await, "wrong_phase");
+    assert_eq!(
+        customer
+            .refused(Request::MediaOffer {
+                call,
+                sdp: "v=0".to_owned()
+            })
+            .await,
+        "wrong_phase"
+    );
     assert_eq!(world.media.calls(), []);
 }
 
@@ -30,7 +42,10 @@ async fn media_comes_up_only_once_the_call_is_accepted() {
 async fn a_refused_offer_is_told_with_its_code_and_the_next_one_may_succeed() {
     let world = World::new().await;
     let talk = world.talk().await;
-    let offer = || Request::MediaOffer { call: talk.call, sdp: "v=0".to_owned() };
+    let offer = || Request::MediaOffer {
+        call: talk.call,
+        sdp: "v=0".to_owned(),
+    };
     for (error, code) in [
         (JoinError::Offer(SdpError::NoFingerprint), "sdp_invalid"),
         (JoinError::RoomFull, "room_full"),
@@ -40,7 +55,10 @@ async fn a_refused_offer_is_told_with_its_code_and_the_next_one_may_succeed() {
         assert_eq!(talk.customer.refused(offer()).await, code);
     }
     world.media.refuse_joins(None);
-    assert!(matches!(talk.customer.ask(offer()).await, Ok(Outcome::Media { .. })));
+    assert!(matches!(
+        talk.customer.ask(offer()).await,
+        Ok(Outcome::Media { .. })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,17 +66,37 @@ async fn lost_media_is_shown_to_both_and_comes_back_in_the_same_place() {
     let world = World::new().await;
     let mut talk = world.talk().await;
     let (room, participant) = (RoomId::from(talk.call), talk.customer_id);
-    world.media.emit(SfuEvent::MediaLost { room, participant, cause: LossCause::Silent });
+    world.media.emit(SfuEvent::MediaLost {
+        room,
+        participant,
+        cause: LossCause::Silent,
+    });
     for person in [&mut talk.customer, &mut talk.operator] {
-        let view = person.sees(talk.call, |view| is_reconnecting(view, Role::Customer)).await;
-        assert_eq!(one(&view, Role::Customer).link, LinkView::Reconnecting { for_ms: 45_000 });
+        let view = person
+            .sees(talk.call, |view| is_reconnecting(view, Role::Customer))
+            .await;
+        assert_eq!(
+            one(&view, Role::Customer).link,
+            LinkView::Reconnecting { for_ms: 45_000 }
+        );
     }
-    talk.customer.ask(Request::MediaOffer { call: talk.call, sdp: "v=0".to_owned() }).await.unwrap();
+    talk.customer
+        .ask(Request::MediaOffer {
+            call: talk.call,
+            sdp: "v=0".to_owned(),
+        })
+        .await
+        .unwrap();
     world.media_up(talk.call, participant);
     for person in [&mut talk.customer, &mut talk.operator] {
-        person.sees(talk.call, |view| one(view, Role::Customer).link == LinkView::Up).await;
+        person
+            .sees(talk.call, |view| one(view, Role::Customer).link == LinkView::Up)
+            .await;
     }
-    assert_eq!(world.media.participants(room), [talk.customer_id, talk.operator_id]);
+    assert_eq!(
+        world.media.participants(room),
+        [talk.customer_id, talk.operator_id]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,10 +104,29 @@ async fn a_lost_operator_is_told_and_the_customer_is_first_in_the_queue_again() 
     let world = World::new().await;
     let mut talk = world.talk().await;
     let (room, participant) = (RoomId::from(talk.call), talk.operator_id);
-    world.media.emit(SfuEvent::MediaLost { room, participant, cause: LossCause::Closed });
-    talk.customer.sees(talk.call, |view| is_reconnecting(view, Role::Operator)).await;
-    talk.customer.sees(talk.call, |view| matches!(view.phase, Phase::Queued { position: Some(1), .. })).await;
-    assert_eq!(talk.operator.sees_end(talk.call).await, callkit_core::call::EndReason::AgentLost);
+    world.media.emit(SfuEvent::MediaLost {
+        room,
+        participant,
+        cause: LossCause::Closed,
+    });
+    talk.customer
+        .sees(talk.call, |view| is_reconnecting(view, Role::Operator))
+        .await;
+    talk.customer
+        .sees(talk.call, |view| {
+            matches!(
+                view.phase,
+                Phase::Queued {
+                    position: Some(1),
+                    ..
+                }
+            )
+        })
+        .await;
+    assert_eq!(
+        talk.operator.sees_end(talk.call).await,
+        callkit_core::call::EndReason::AgentLost
+    );
     assert_eq!(world.media.calls().last(), Some(&MediaCall::CloseRoom { room }));
 }
 
@@ -77,29 +134,64 @@ async fn a_lost_operator_is_told_and_the_customer_is_first_in_the_queue_again() 
 async fn the_room_is_closed_with_the_call() {
     let world = World::new().await;
     let mut talk = world.talk().await;
-    talk.customer.ask(Request::CallHangup { call: talk.call }).await.unwrap();
+    talk.customer
+        .ask(Request::CallHangup { call: talk.call })
+        .await
+        .unwrap();
     talk.operator.sees_end(talk.call).await;
     talk.operator.heard().await;
-    assert_eq!(world.media.calls().last(), Some(&MediaCall::CloseRoom { room: talk.call.into() }));
+    assert_eq!(
+        world.media.calls().last(),
+        Some(&MediaCall::CloseRoom {
+            room: talk.call.into()
+        })
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_switched_on_is_shown_to_the_other_side() {
     let world = World::new().await;
     let mut talk = world.talk().await;
-    let media = MediaState { microphone: false, camera: true, screen: true };
-    talk.customer.ask(Request::MediaStateSet { call: talk.call, media }).await.unwrap();
-    talk.operator.sees(talk.call, |view| one(view, Role::Customer).media == media).await;
-    assert_eq!(one(&world.sign_in("customer:1").await.snapshot.call.unwrap(), Role::Customer).media, media);
+    let media = MediaState {
+        microphone: false,
+        camera: true,
+        screen: true,
+    };
+    talk.customer
+        .ask(Request::MediaStateSet {
+            call: talk.call,
+            media,
+        })
+        .await
+        .unwrap();
+    talk.operator
+        .sees(talk.call, |view| one(view, Role::Customer).media == media)
+        .await;
+    assert_eq!(
+        one(
+            &world.sign_in("customer:1").await.snapshot.call.unwrap(),
+            Role::Customer
+        )
+        .media,
+        media
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn measured_quality_reaches_both_sides_with_a_summary() {
     let world = World::new().await;
     let mut talk = world.talk().await;
-    let quality = Quality { uplink_loss: 0.1, uplink_bps: 1_000_000, ..Quality::default() };
+    let quality = Quality {
+        uplink_loss: 0.1,
+        uplink_bps: 1_000_000,
+        ..Quality::default()
+    };
     let (room, participant) = (RoomId::from(talk.call), talk.customer_id);
-    world.media.emit(SfuEvent::Quality { room, participant, quality });
+    world.media.emit(SfuEvent::Quality {
+        room,
+        participant,
+        quality,
+    });
     for person in [&mut talk.customer, &mut talk.operator] {
         let view = person
             .hears(|event| match event {
@@ -107,6 +199,9 @@ async fn measured_quality_reaches_both_sides_with_a_summary() {
                 _ => None,
             })
             .await;
-        assert_eq!((view.participant, view.level, view.bitrate_up), (participant, QualityLevel::Poor, 1_000_000));
+        assert_eq!(
+            (view.participant, view.level, view.bitrate_up),
+            (participant, QualityLevel::Poor, 1_000_000)
+        );
     }
 }

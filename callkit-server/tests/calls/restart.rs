@@ -21,8 +21,26 @@ async fn waiting_customers_keep_their_places() {
         let call = person.snapshot.call.clone().unwrap();
         (call.id, call.phase)
     };
-    assert_eq!(place(&two), (second, Phase::Queued { position: Some(2), staffed: false }));
-    assert_eq!(place(&one), (first, Phase::Queued { position: Some(1), staffed: false }));
+    assert_eq!(
+        place(&two),
+        (
+            second,
+            Phase::Queued {
+                position: Some(2),
+                staffed: false
+            }
+        )
+    );
+    assert_eq!(
+        place(&one),
+        (
+            first,
+            Phase::Queued {
+                position: Some(1),
+                staffed: false
+            }
+        )
+    );
 
     let mut irina = world.operator("irina").await;
     assert_eq!(irina.rings().await.call, first);
@@ -41,7 +59,10 @@ async fn a_ringing_call_rings_again_once_both_are_back() {
     let _customer = world.sign_in("customer:1").await;
     let offer = irina.rings().await;
     assert_eq!(offer.call, call);
-    assert_eq!(irina.refused(Request::OfferAccept { offer: old }).await, "offer_closed");
+    assert_eq!(
+        irina.refused(Request::OfferAccept { offer: old }).await,
+        "offer_closed"
+    );
     assert!(irina.ask(Request::OfferAccept { offer: offer.id }).await.is_ok());
 }
 
@@ -50,7 +71,11 @@ async fn a_talk_goes_on_with_its_chat() {
     let world = World::new().await;
     let talk = world.talk().await;
     let text = Private::new("before".to_owned());
-    let line = Request::ChatSend { call: talk.call, client_id: "c1".to_owned(), text };
+    let line = Request::ChatSend {
+        call: talk.call,
+        client_id: "c1".to_owned(),
+        text,
+    };
     talk.customer.ask(line.clone()).await.unwrap();
     let world = world.restart().await;
 
@@ -59,13 +84,23 @@ async fn a_talk_goes_on_with_its_chat() {
     for person in [&customer, &operator] {
         let view = person.snapshot.call.as_ref().unwrap();
         assert!(view.id == talk.call && is_active(view));
-        assert!(matches!(one(view, Role::Customer).link, LinkView::Reconnecting { .. }));
+        assert!(matches!(
+            one(view, Role::Customer).link,
+            LinkView::Reconnecting { .. }
+        ));
         assert_eq!(person.snapshot.chat.len(), 1);
-        let media = Request::MediaOffer { call: talk.call, sdp: "v=0".to_owned() };
+        let media = Request::MediaOffer {
+            call: talk.call,
+            sdp: "v=0".to_owned(),
+        };
         assert!(matches!(person.ask(media).await, Ok(Outcome::Media { .. })));
     }
     let people = world.media.participants(RoomId::from(talk.call));
-    assert_eq!(people, [talk.customer_id, talk.operator_id], "the same participants");
+    assert_eq!(
+        people,
+        [talk.customer_id, talk.operator_id],
+        "the same participants"
+    );
     for participant in people {
         world.media_up(talk.call, participant);
     }
@@ -100,7 +135,10 @@ async fn a_talk_nobody_comes_back_to_ends() {
     let talk = world.talk().await;
     let world = world.restart().await;
     let mut irina = world.sign_in("operator:irina").await;
-    assert_eq!(irina.sees_end(talk.call).await, callkit_core::call::EndReason::BothLost);
+    assert_eq!(
+        irina.sees_end(talk.call).await,
+        callkit_core::call::EndReason::BothLost
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,5 +157,8 @@ async fn a_stop_in_order_tells_every_page_to_come_back() {
             None => panic!("the connection ends with a reason"),
         }
     }
-    assert!(!store.call(call).await.unwrap().unwrap().is_ended(), "the place is kept");
+    assert!(
+        !store.call(call).await.unwrap().unwrap().is_ended(),
+        "the place is kept"
+    );
 }

@@ -8,7 +8,11 @@ use callkit_signal::message::{MediaState, PresenceChoice, Refusal, Request};
 use crate::world::{World, support};
 
 fn chat(call: CallId) -> Request {
-    Request::ChatSend { call, client_id: "x".to_owned(), text: Private::new("x".to_owned()) }
+    Request::ChatSend {
+        call,
+        client_id: "x".to_owned(),
+        text: Private::new("x".to_owned()),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -18,7 +22,9 @@ async fn a_customer_cannot_do_what_operators_do() {
     let (customer, _call) = world.caller(1).await;
     let offer = irina.rings().await.id;
     for request in [
-        Request::PresenceSet { presence: PresenceChoice::Available },
+        Request::PresenceSet {
+            presence: PresenceChoice::Available,
+        },
         Request::OfferAccept { offer },
         Request::OfferDecline { offer },
     ] {
@@ -31,10 +37,20 @@ async fn a_customer_cannot_do_what_operators_do() {
 async fn staff_cannot_call_and_an_unknown_member_takes_no_calls() {
     let world = World::new().await;
     let irina = world.operator("irina").await;
-    assert_eq!(irina.refused(Request::CallStart { queue: support() }).await, "forbidden");
+    assert_eq!(
+        irina.refused(Request::CallStart { queue: support() }).await,
+        "forbidden"
+    );
     let stranger = world.sign_in("operator:stranger").await;
     assert_eq!(stranger.snapshot.agent, None);
-    assert_eq!(stranger.refused(Request::PresenceSet { presence: PresenceChoice::Available }).await, "forbidden");
+    assert_eq!(
+        stranger
+            .refused(Request::PresenceSet {
+                presence: PresenceChoice::Available
+            })
+            .await,
+        "forbidden"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,8 +63,14 @@ async fn a_call_of_others_looks_like_none() {
         for request in [
             Request::CallHangup { call: talk.call },
             chat(talk.call),
-            Request::MediaOffer { call: talk.call, sdp: "v=0".to_owned() },
-            Request::MediaStateSet { call: talk.call, media: MediaState::default() },
+            Request::MediaOffer {
+                call: talk.call,
+                sdp: "v=0".to_owned(),
+            },
+            Request::MediaStateSet {
+                call: talk.call,
+                media: MediaState::default(),
+            },
         ] {
             assert_eq!(person.refused(request).await, "not_found");
         }
@@ -64,7 +86,13 @@ async fn an_offer_of_another_operator_cannot_be_taken() {
     let (_customer, _call) = world.caller(1).await;
     let offer = irina.rings().await.id;
     assert_eq!(oleg.refused(Request::OfferAccept { offer }).await, "offer_closed");
-    assert_eq!(oleg.refused(Request::OfferAccept { offer: OfferId::from(7) }).await, "offer_closed");
+    assert_eq!(
+        oleg.refused(Request::OfferAccept {
+            offer: OfferId::from(7)
+        })
+        .await,
+        "offer_closed"
+    );
     assert!(irina.ask(Request::OfferAccept { offer }).await.is_ok());
 }
 
@@ -73,7 +101,10 @@ async fn an_unknown_queue_is_refused() {
     let world = World::new().await;
     let customer = world.sign_in("customer:1").await;
     let queue = callkit_core::id::QueueId::new("sales").unwrap();
-    assert_eq!(customer.refused(Request::CallStart { queue }).await, "unknown_queue");
+    assert_eq!(
+        customer.refused(Request::CallStart { queue }).await,
+        "unknown_queue"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +120,10 @@ async fn without_a_valid_token_nobody_gets_in() {
 async fn a_call_that_is_over_takes_no_requests() {
     let world = World::new().await;
     let talk = world.talk().await;
-    talk.customer.ask(Request::CallHangup { call: talk.call }).await.unwrap();
+    talk.customer
+        .ask(Request::CallHangup { call: talk.call })
+        .await
+        .unwrap();
     for request in [Request::CallHangup { call: talk.call }, chat(talk.call)] {
         assert_eq!(talk.operator.refused(request).await, "not_found");
     }

@@ -25,14 +25,19 @@ struct Failing {
 }
 
 fn takes_one(counter: &AtomicU32) -> bool {
-    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    counter
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+        .is_ok()
 }
 
 #[async_trait]
 impl SessionStore for Failing {
     async fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         if takes_one(&self.unavailable) {
-            return Err(StoreError::Unavailable { retry_after: None, source: "busy".into() });
+            return Err(StoreError::Unavailable {
+                retry_after: None,
+                source: "busy".into(),
+            });
         }
         if takes_one(&self.conflicts) {
             return Err(StoreError::Conflict);
@@ -42,7 +47,10 @@ impl SessionStore for Failing {
 
     async fn load_open(&self) -> Result<OpenState, StoreError> {
         if takes_one(&self.broken_reads) {
-            return Err(StoreError::Backend { during: "reading", source: "broken".into() });
+            return Err(StoreError::Backend {
+                during: "reading",
+                source: "broken".into(),
+            });
         }
         self.inner.load_open().await
     }
@@ -65,7 +73,11 @@ impl SessionStore for Failing {
 }
 
 fn line(call: CallId) -> Request {
-    Request::ChatSend { call, client_id: "c1".to_owned(), text: Private::new("hello".to_owned()) }
+    Request::ChatSend {
+        call,
+        client_id: "c1".to_owned(),
+        text: Private::new("hello".to_owned()),
+    }
 }
 
 fn has_line(events: &[Event]) -> bool {
@@ -99,7 +111,11 @@ async fn what_could_not_be_kept_is_not_told_and_the_talk_goes_on() {
     // Media never stopped: the rebuilt server knows it, nobody was cut off.
     let view = world.sign_in("customer:1").await.snapshot.call.unwrap();
     assert!(crate::world::is_active(&view));
-    assert!(view.participants.iter().all(|one| one.link == callkit_signal::message::LinkView::Up));
+    assert!(
+        view.participants
+            .iter()
+            .all(|one| one.link == callkit_signal::message::LinkView::Up)
+    );
     assert!(talk.operator.ask(line(talk.call)).await.is_ok());
     assert!(has_line(&talk.operator.heard().await));
 }

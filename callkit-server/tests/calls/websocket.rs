@@ -42,7 +42,10 @@ async fn serve() -> (SocketAddr, tempfile::TempDir) {
 /// Sends a request as written and gives the answer's head and what came of the body.
 async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.replace('\n', "\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(request.replace('\n', "\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut answer = vec![0; 8192];
     let mut length = 0;
     while !answer[..length].windows(4).any(|four| four == b"\r\n\r\n") {
@@ -61,11 +64,15 @@ async fn visitor_token(address: SocketAddr) -> String {
         body.len()
     );
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.replace('\n', "\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(request.replace('\n', "\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let body = answer.split_once("\r\n\r\n").unwrap().1;
-    let body: Value = serde_json::from_str(&body[body.find('{').unwrap()..=body.rfind('}').unwrap()]).unwrap();
+    let body: Value =
+        serde_json::from_str(&body[body.find('{').unwrap()..=body.rfind('}').unwrap()]).unwrap();
     body["token"].as_str().unwrap().to_owned()
 }
 
@@ -83,12 +90,20 @@ async fn a_visitor_gets_a_token_and_calls_over_a_web_socket() {
     let url = format!("ws://{address}/api/v1/signal");
     let (client, welcome, _events) = Client::connect(&url, token).await.unwrap();
     assert_eq!(welcome.snapshot.you.name.unwrap().expose(), "Anna");
-    let outcome = client.request(Request::CallStart { queue: support() }).await.unwrap();
-    let Outcome::Call { call } = outcome else { panic!("{outcome:?}") };
+    let outcome = client
+        .request(Request::CallStart { queue: support() })
+        .await
+        .unwrap();
+    let Outcome::Call { call } = outcome else {
+        panic!("{outcome:?}")
+    };
 
     client.drop_connection();
     client.reconnect(&url).await.unwrap();
-    let again = client.request(Request::CallStart { queue: support() }).await.unwrap();
+    let again = client
+        .request(Request::CallStart { queue: support() })
+        .await
+        .unwrap();
     assert!(matches!(again, Outcome::Call { call: again } if again.id == call.id));
 }
 
@@ -108,18 +123,35 @@ async fn a_foreign_page_cannot_open_a_connection() {
     let (address, _folder) = serve().await;
     let protocol = "Sec-WebSocket-Protocol: callkit.v1\n";
     let own = format!("{protocol}Origin: http://{address}\n");
-    assert!(exchange(address, &handshake(address, &own)).await.starts_with("http/1.1 101"));
+    assert!(
+        exchange(address, &handshake(address, &own))
+            .await
+            .starts_with("http/1.1 101")
+    );
     let foreign = format!("{protocol}Origin: https://evil.example\n");
-    assert!(exchange(address, &handshake(address, &foreign)).await.starts_with("http/1.1 403"));
+    assert!(
+        exchange(address, &handshake(address, &foreign))
+            .await
+            .starts_with("http/1.1 403")
+    );
 }
 
 #[tokio::test]
 async fn only_the_protocol_spoken_here_is_answered() {
     let (address, _folder) = serve().await;
-    let answer = exchange(address, &handshake(address, "Sec-WebSocket-Protocol: other, callkit.v1\n")).await;
+    let answer = exchange(
+        address,
+        &handshake(address, "Sec-WebSocket-Protocol: other, callkit.v1\n"),
+    )
+    .await;
     assert!(answer.starts_with("http/1.1 101") && answer.contains("sec-websocket-protocol: callkit.v1"));
     for other in ["", "Sec-WebSocket-Protocol: other\n"] {
-        assert!(exchange(address, &handshake(address, other)).await.starts_with("http/1.1 426"), "{other:?}");
+        assert!(
+            exchange(address, &handshake(address, other))
+                .await
+                .starts_with("http/1.1 426"),
+            "{other:?}"
+        );
     }
     let plain = format!("GET /api/v1/signal HTTP/1.1\nHost: {address}\n\n");
     assert!(exchange(address, &plain).await.starts_with("http/1.1 426"));

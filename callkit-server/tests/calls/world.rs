@@ -18,8 +18,8 @@ use callkit_sfu::control::{MemoryMediaPlane, SfuEvent};
 use callkit_signal::client::{Client, ClientError, ClientEvent, Events};
 use callkit_signal::hub::TokenVerifier;
 use callkit_signal::message::{
-    CallView, ErrorBody, Event, LinkView, OfferView, Outcome, ParticipantView, Phase, PresenceChoice, Refusal,
-    Request, Role, Snapshot,
+    CallView, ErrorBody, Event, LinkView, OfferView, Outcome, ParticipantView, Phase, PresenceChoice,
+    Refusal, Request, Role, Snapshot,
 };
 use callkit_signal::transport::MemoryTransport;
 use tokio::time::timeout;
@@ -54,14 +54,22 @@ impl TokenVerifier for Believing {
             "customer" => {
                 let number = name.parse::<u128>().map_err(|_| Refusal::InvalidToken)?;
                 let name = Some(shown(name));
-                return Ok(Principal::Customer { id: CustomerId::from(number), name, verified: false });
+                return Ok(Principal::Customer {
+                    id: CustomerId::from(number),
+                    name,
+                    verified: false,
+                });
             }
             "operator" => StaffRole::Operator,
             "supervisor" => StaffRole::Supervisor,
             _ => return Err(Refusal::InvalidToken),
         };
         let id = AgentId::new(name).map_err(|_| Refusal::InvalidToken)?;
-        Ok(Principal::Staff { id, name: shown(name), role })
+        Ok(Principal::Staff {
+            id,
+            name: shown(name),
+            role,
+        })
     }
 }
 
@@ -89,15 +97,33 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(tokio::time::Instant::now()));
         let folder = tempfile::tempdir().unwrap();
         let (app, media) = start(&store, &clock, &folder).await;
-        Self { app, media, store, clock, folder }
+        Self {
+            app,
+            media,
+            store,
+            clock,
+            folder,
+        }
     }
 
     /// The server dies without a word and comes up again over what it has stored.
     pub(crate) async fn restart(self) -> Self {
-        let Self { app, store, clock, folder, .. } = self;
+        let Self {
+            app,
+            store,
+            clock,
+            folder,
+            ..
+        } = self;
         drop(app);
         let (app, media) = start(&store, &clock, &folder).await;
-        Self { app, media, store, clock, folder }
+        Self {
+            app,
+            media,
+            store,
+            clock,
+            folder,
+        }
     }
 
     fn connect(&self) -> MemoryTransport {
@@ -110,7 +136,11 @@ impl World {
     pub(crate) async fn try_sign_in(&self, token: &str) -> Result<Person, ClientError> {
         let opened = Client::open(Box::new(self.connect()), Secret::new(token.to_owned())).await;
         let (client, welcome, events) = opened?;
-        Ok(Person { client, events, snapshot: welcome.snapshot })
+        Ok(Person {
+            client,
+            events,
+            snapshot: welcome.snapshot,
+        })
     }
 
     pub(crate) async fn sign_in(&self, token: &str) -> Person {
@@ -128,7 +158,12 @@ impl World {
     /// An operator on shift.
     pub(crate) async fn operator(&self, name: &str) -> Person {
         let person = self.sign_in(&format!("operator:{name}")).await;
-        person.ask(Request::PresenceSet { presence: PresenceChoice::Available }).await.unwrap();
+        person
+            .ask(Request::PresenceSet {
+                presence: PresenceChoice::Available,
+            })
+            .await
+            .unwrap();
         person
     }
 
@@ -137,24 +172,44 @@ impl World {
         let mut operator = self.operator("irina").await;
         let (mut customer, call) = self.caller(1).await;
         let offer = operator.rings().await;
-        operator.ask(Request::OfferAccept { offer: offer.id }).await.unwrap();
+        operator
+            .ask(Request::OfferAccept { offer: offer.id })
+            .await
+            .unwrap();
         customer.sees(call, |view| view.phase == Phase::Connecting).await;
         for person in [&customer, &operator] {
-            let answer = person.ask(Request::MediaOffer { call, sdp: "v=0".to_owned() }).await.unwrap();
+            let answer = person
+                .ask(Request::MediaOffer {
+                    call,
+                    sdp: "v=0".to_owned(),
+                })
+                .await
+                .unwrap();
             assert!(matches!(answer, Outcome::Media { .. }));
         }
-        let [first, second] = self.media.participants(RoomId::from(call))[..] else { panic!("two are in the room") };
+        let [first, second] = self.media.participants(RoomId::from(call))[..] else {
+            panic!("two are in the room")
+        };
         self.media_up(call, first);
         self.media_up(call, second);
         let view = customer.sees(call, is_active).await;
         operator.sees(call, is_active).await;
         let of = |role| view.participants.iter().find(|one| one.role == role).unwrap().id;
         let (customer_id, operator_id) = (of(Role::Customer), of(Role::Operator));
-        Talk { customer, operator, call, customer_id, operator_id }
+        Talk {
+            customer,
+            operator,
+            call,
+            customer_id,
+            operator_id,
+        }
     }
 
     pub(crate) fn media_up(&self, call: CallId, participant: ParticipantId) {
-        self.media.emit(SfuEvent::MediaUp { room: call.into(), participant });
+        self.media.emit(SfuEvent::MediaUp {
+            room: call.into(),
+            participant,
+        });
     }
 
     /// Resumes a session whose connection was lost.
@@ -221,7 +276,10 @@ impl Person {
 
     /// Makes a request; an error of the server comes back as its body.
     pub(crate) async fn ask(&self, request: Request) -> Result<Outcome, ErrorBody> {
-        match timeout(LONG, self.client.request(request)).await.expect("every request is answered") {
+        match timeout(LONG, self.client.request(request))
+            .await
+            .expect("every request is answered")
+        {
             Ok(outcome) => Ok(outcome),
             Err(ClientError::Rejected(error)) => Err(error),
             Err(other) => panic!("{other}"),
@@ -262,7 +320,11 @@ impl Person {
 
     /// Waits for the phase in which the call ends.
     pub(crate) async fn sees_end(&mut self, call: CallId) -> callkit_core::call::EndReason {
-        match self.sees(call, |view| matches!(view.phase, Phase::Ended { .. })).await.phase {
+        match self
+            .sees(call, |view| matches!(view.phase, Phase::Ended { .. }))
+            .await
+            .phase
+        {
             Phase::Ended { reason, .. } => reason,
             other => unreachable!("{other:?}"),
         }
@@ -280,9 +342,11 @@ impl Person {
     /// Waits until `offer` rings no longer; gives the outcome and its cause.
     pub(crate) async fn stops_ringing(&mut self, offer: OfferId) -> (String, Option<String>) {
         self.hears(|event| match event {
-            Event::OfferClosed { offer: closed, outcome, cause } if *closed == offer => {
-                Some((outcome.clone(), cause.clone()))
-            }
+            Event::OfferClosed {
+                offer: closed,
+                outcome,
+                cause,
+            } if *closed == offer => Some((outcome.clone(), cause.clone())),
             _ => None,
         })
         .await
@@ -307,7 +371,10 @@ pub(crate) fn is_active(view: &CallView) -> bool {
 
 /// The participant of `role`.
 pub(crate) fn one(view: &CallView, role: Role) -> &ParticipantView {
-    view.participants.iter().find(|one| one.role == role).expect("somebody has the role")
+    view.participants
+        .iter()
+        .find(|one| one.role == role)
+        .expect("somebody has the role")
 }
 
 pub(crate) fn is_reconnecting(view: &CallView, role: Role) -> bool {
