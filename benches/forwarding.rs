@@ -47,19 +47,27 @@ struct Wire {
 
 impl Egress for Wire {
     fn rtp_buffer(&mut self, to: PeerIndex) -> Option<&mut [u8]> {
-        self.transports.get_mut(to.0).map(|transport| &mut transport.1[..MAX_PACKET])
+        self.transports
+            .get_mut(to.0)
+            .map(|transport| &mut transport.1[..MAX_PACKET])
     }
 
     fn send_rtp(&mut self, to: PeerIndex, len: usize) {
-        let Some((sender, buffer)) = self.transports.get_mut(to.0) else { return };
+        let Some((sender, buffer)) = self.transports.get_mut(to.0) else {
+            return;
+        };
         if sender.seal_rtp(buffer, len).is_ok() {
             self.packets += 1;
         }
     }
 
     fn send_rtcp(&mut self, to: PeerIndex, compound: &[u8]) {
-        let Some((sender, _)) = self.transports.get_mut(to.0) else { return };
-        let Some(buffer) = self.rtcp.get_mut(..compound.len() + RTCP_TRAILER) else { return };
+        let Some((sender, _)) = self.transports.get_mut(to.0) else {
+            return;
+        };
+        let Some(buffer) = self.rtcp.get_mut(..compound.len() + RTCP_TRAILER) else {
+            return;
+        };
         buffer[..compound.len()].copy_from_slice(compound);
         let sealed = sender.seal_rtcp(buffer, compound.len());
         debug_assert!(sealed.is_ok(), "there is room for the trailer");
@@ -73,18 +81,25 @@ impl Pipeline {
     /// If `size` is not between 64 and [`MAX_PACKET`], or `receivers` is not 1 or 2.
     #[must_use]
     pub fn new(receivers: usize, size: usize) -> Self {
-        assert!((64..=MAX_PACKET).contains(&size) && (1..=SLOTS).contains(&receivers), "not a call");
+        assert!(
+            (64..=MAX_PACKET).contains(&size) && (1..=SLOTS).contains(&receivers),
+            "not a call"
+        );
         let now = SystemClock::new().monotonic();
         let mut room = Room::new(now, RoomConfig::new(1, NtpTime::from_bits(0)));
         let sender = || GcmSender::new(&KEY, &SALT).expect("the lengths fit");
         let mut wire = Wire {
-            transports: (0..=receivers).map(|_| (sender(), [0; MAX_PACKET + RTP_TRAILER])).collect(),
+            transports: (0..=receivers)
+                .map(|_| (sender(), [0; MAX_PACKET + RTP_TRAILER]))
+                .collect(),
             rtcp: [0; MAX_PACKET],
             packets: 0,
         };
         for who in 0..=receivers {
             let id = ParticipantId::from(who as u128);
-            let peer = room.join(now, id, layout(who as u32), Grant::Full).expect("three find room");
+            let peer = room
+                .join(now, id, layout(who as u32), Grant::Full)
+                .expect("three find room");
             room.ready(now, peer, &mut wire);
         }
         let mut pipeline = Self {
@@ -123,7 +138,9 @@ impl Pipeline {
             let inter = u8::from(!self.sequence.is_multiple_of(300) && self.sequence != 1);
             buffer[start..start + 6].copy_from_slice(&[0x90, 0xc0, high, low, low, inter]);
             buffer[start + 6..self.size].fill(low);
-            self.browser.seal_rtp(buffer, self.size).expect("there is room for the tag");
+            self.browser
+                .seal_rtp(buffer, self.size)
+                .expect("there is room for the tag");
             self.sequence = self.sequence.wrapping_add(1);
             self.timestamp = self.timestamp.wrapping_add(300);
         }
@@ -136,7 +153,8 @@ impl Pipeline {
             self.now += STEP;
             let packet = &mut sealed[..self.size + RTP_TRAILER];
             if let Ok(length) = self.opener.open_rtp(packet) {
-                self.room.handle_rtp(self.now, PeerIndex(0), &mut packet[..length], &mut self.wire);
+                self.room
+                    .handle_rtp(self.now, PeerIndex(0), &mut packet[..length], &mut self.wire);
             }
             if self.room.poll_timeout().is_some_and(|due| due <= self.now) {
                 self.room.handle_timeout(self.now, &mut self.wire);
@@ -198,10 +216,22 @@ pub struct Cost {
 
 /// The layout of participant `who`, as a browser and the SDP answer would agree it.
 fn layout(who: u32) -> MediaLayout {
-    let extensions = Extensions { transport_cc: 3, mid: 4, ..Extensions::default() };
+    let extensions = Extensions {
+        transport_cc: 3,
+        mid: 4,
+        ..Extensions::default()
+    };
     let payload = |source: Source| match source.is_audio() {
-        true => Payload { codec: Codec::Opus, media: 111, rtx: None },
-        false => Payload { codec: Codec::Vp8, media: 96, rtx: Some(97) },
+        true => Payload {
+            codec: Codec::Opus,
+            media: 111,
+            rtx: None,
+        },
+        false => Payload {
+            codec: Codec::Vp8,
+            media: 96,
+            rtx: Some(97),
+        },
     };
     let uplink = |source: Source| Uplink {
         mid: source.index().to_string(),
@@ -209,7 +239,11 @@ fn layout(who: u32) -> MediaLayout {
         payloads: vec![payload(source)],
         extensions,
         rids: Vec::new(),
-        ssrcs: if source == Source::Camera { vec![(77, Some(78))] } else { Vec::new() },
+        ssrcs: if source == Source::Camera {
+            vec![(77, Some(78))]
+        } else {
+            Vec::new()
+        },
     };
     let downlink = |slot: usize, source: Source| {
         let ssrc = 1000 * (who + 1) + (slot * 100 + source.index() * 10) as u32;
@@ -225,7 +259,9 @@ fn layout(who: u32) -> MediaLayout {
     };
     MediaLayout {
         uplinks: Source::ALL.map(uplink).into(),
-        downlinks: (0..SLOTS).flat_map(|slot| Source::ALL.map(|source| downlink(slot, source))).collect(),
+        downlinks: (0..SLOTS)
+            .flat_map(|slot| Source::ALL.map(|source| downlink(slot, source)))
+            .collect(),
     }
 }
 
@@ -241,7 +277,10 @@ pub fn figures() -> Vec<Figure> {
     let cost = measure();
     let small = Pipeline::new(1, 120).measure(200);
     let three = Pipeline::new(2, 1200).measure(200);
-    let worst = [cost, small, three].iter().map(|cost| cost.allocs_per_packet).fold(0.0, f64::max);
+    let worst = [cost, small, three]
+        .iter()
+        .map(|cost| cost.allocs_per_packet)
+        .fold(0.0, f64::max);
     vec![
         Figure::at_most("forward_ns_1200b", cost.ns_per_packet, "ns", Some(1000.0)),
         Figure::at_most("forward_ns_120b", small.ns_per_packet, "ns", None),

@@ -27,13 +27,25 @@ impl Figure {
     /// A figure that should not be above its target.
     #[must_use]
     pub fn at_most(name: &'static str, value: f64, unit: &'static str, target: Option<f64>) -> Self {
-        Self { name, value, unit, target, ok: target.is_none_or(|target| value <= target) }
+        Self {
+            name,
+            value,
+            unit,
+            target,
+            ok: target.is_none_or(|target| value <= target),
+        }
     }
 
     /// The figure as one JSON object.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let Self { name, value, unit, target, ok } = self;
+        let Self {
+            name,
+            value,
+            unit,
+            target,
+            ok,
+        } = self;
         let target = target.map_or_else(|| "null".to_owned(), |target| target.to_string());
         format!(r#"{{"name":"{name}","value":{value:.3},"unit":"{unit}","target":{target},"ok":{ok}}}"#)
     }
@@ -53,7 +65,10 @@ pub fn allocations() -> u64 {
 #[derive(Debug)]
 struct Counting;
 
-#[expect(unsafe_code, reason = "the trait is unsafe; every call goes unchanged to the system's allocator")]
+#[expect(
+    unsafe_code,
+    reason = "the trait is unsafe; every call goes unchanged to the system's allocator"
+)]
 // SAFETY: memory comes from and goes back to `System` with the caller's own arguments; the counter is a
 // plain cell without a destructor, so it neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
@@ -90,6 +105,10 @@ mod tests {
             r#"{"name":"forward_ns_1200b","value":812.250,"unit":"ns","target":1000,"ok":true}"#
         );
         assert!(!Figure::at_most("forward_allocs", 0.5, "1/packet", Some(0.0)).ok);
-        assert!(Figure::at_most("other", 1.0, "ns", None).to_json().contains(r#""target":null"#));
+        assert!(
+            Figure::at_most("other", 1.0, "ns", None)
+                .to_json()
+                .contains(r#""target":null"#)
+        );
     }
 }
