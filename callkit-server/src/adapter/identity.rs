@@ -7,7 +7,7 @@
 //! | staff session | cookie | 12 h, until sign-out or a new password | yes: signed |
 //! | staff ticket | `auth.token` | 30 s, once | no |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -87,14 +87,15 @@ struct StaffClaims {
 struct Ticket {
     principal: Principal,
     expires_at: Timestamp,
-    issued: u64,
 }
 
 #[derive(Debug)]
 struct Inner {
     ids: IdSource,
     tickets: BTreeMap<String, Ticket>,
-    issued: u64,
+    /// Tickets in the order they were issued, which is the order they expire in; those that were used are
+    /// here until then.
+    issued: VecDeque<(Timestamp, String)>,
     revoked: BTreeMap<(Timestamp, u64), ()>,
 }
 
@@ -122,7 +123,7 @@ impl Identity {
         let inner = Inner {
             ids,
             tickets: BTreeMap::new(),
-            issued: 0,
+            issued: VecDeque::new(),
             revoked: BTreeMap::new(),
         };
         Ok(Self {
@@ -253,23 +254,22 @@ impl Identity {
         let ticket = format!("ckt1.{}", URL_SAFE_NO_PAD.encode(entropy()?));
         let now = self.clock.now();
         let mut inner = self.lock();
-        inner.tickets.retain(|_, known| known.expires_at > now);
-        if inner.tickets.len() >= MAX_TICKETS {
-            let oldest = inner
-                .tickets
-                .iter()
-                .min_by_key(|(_, known)| known.issued)
-                .map(|(text, _)| text.clone());
-            oldest.and_then(|text| inner.tickets.remove(&text));
+        while inner
+            .issued
+            .front()
+            .is_some_and(|(expires_at, _)| *expires_at <= now)
+            || inner.issued.len() >= MAX_TICKETS
+        {
+            let oldest = inner.issued.pop_front();
+            oldest.and_then(|(_, text)| inner.tickets.remove(&text));
         }
-        inner.issued += 1;
-        let issued = inner.issued;
+        let expires_at = now + TICKET_LIFETIME;
+        inner.issued.push_back((expires_at, ticket.clone()));
         inner.tickets.insert(
             ticket.clone(),
             Ticket {
                 principal,
-                expires_at: now + TICKET_LIFETIME,
-                issued,
+                expires_at,
             },
         );
         Ok(Secret::new(ticket))

@@ -1,6 +1,6 @@
 //! [`Throttle`]: how often something may be tried per key. Pure; a token bucket per key, keys bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use callkit_core::time::Timestamp;
@@ -36,17 +36,14 @@ impl Limits {
     };
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    /// The bucket is full at this time; each attempt moves it by one refill.
-    full_at: Timestamp,
-}
-
 /// Counts attempts per key.
 #[derive(Debug)]
 pub(super) struct Throttle<K> {
     limits: Limits,
-    buckets: BTreeMap<K, Bucket>,
+    /// When the bucket of each key is full again; an attempt moves that by one refill.
+    buckets: BTreeMap<K, Timestamp>,
+    /// The same by time, so that room is made without looking at all keys.
+    by_time: BTreeSet<(Timestamp, K)>,
 }
 
 impl<K: Ord + Clone> Throttle<K> {
@@ -54,58 +51,53 @@ impl<K: Ord + Clone> Throttle<K> {
         Self {
             limits,
             buckets: BTreeMap::new(),
+            by_time: BTreeSet::new(),
         }
     }
 
     /// Takes an attempt of `key`, or says how long until there is one.
     pub(super) fn take(&mut self, now: Timestamp, key: &K) -> Result<(), Duration> {
-        let full_at = self
-            .buckets
-            .get(key)
-            .map_or(now, |bucket| bucket.full_at)
-            .max(now);
+        let full_at = self.buckets.get(key).map_or(now, |known| *known).max(now);
         let capacity = self.limits.refill * self.limits.burst;
-        let used = full_at.since(now);
-        if used + self.limits.refill > capacity {
-            return Err(used + self.limits.refill - capacity);
+        let used = full_at.since(now) + self.limits.refill;
+        if used > capacity {
+            return Err(used - capacity);
         }
-        if !self.buckets.contains_key(key) {
-            self.make_room(now);
-        }
-        self.buckets.insert(
-            key.clone(),
-            Bucket {
-                full_at: full_at + self.limits.refill,
-            },
-        );
+        self.forget(key);
+        self.make_room(now);
+        self.remember(key.clone(), full_at + self.limits.refill);
         Ok(())
     }
 
     /// Gives an attempt of `key` back: it succeeded.
     pub(super) fn give_back(&mut self, now: Timestamp, key: &K) {
-        let Some(bucket) = self.buckets.get_mut(key) else {
-            return;
-        };
-        let left = bucket.full_at.since(now).saturating_sub(self.limits.refill);
-        if left.is_zero() {
-            self.buckets.remove(key);
-        } else {
-            bucket.full_at = now + left;
+        let Some(full_at) = self.forget(key) else { return };
+        let left = full_at.since(now).saturating_sub(self.limits.refill);
+        if !left.is_zero() {
+            self.remember(key.clone(), now + left);
         }
     }
 
+    fn remember(&mut self, key: K, full_at: Timestamp) {
+        self.by_time.insert((full_at, key.clone()));
+        self.buckets.insert(key, full_at);
+    }
+
+    fn forget(&mut self, key: &K) -> Option<Timestamp> {
+        let (key, full_at) = self.buckets.remove_entry(key)?;
+        self.by_time.remove(&(full_at, key));
+        Some(full_at)
+    }
+
+    /// Forgets buckets that are full, and the fullest one if there is no room otherwise.
     fn make_room(&mut self, now: Timestamp) {
-        if self.buckets.len() < MAX_KEYS {
-            return;
-        }
-        self.buckets.retain(|_, bucket| bucket.full_at > now);
-        if self.buckets.len() >= MAX_KEYS {
-            let fullest = self
-                .buckets
-                .iter()
-                .min_by_key(|(_, bucket)| bucket.full_at)
-                .map(|(key, _)| key.clone());
-            fullest.and_then(|key| self.buckets.remove(&key));
+        while self.by_time.first().is_some_and(|(full_at, _)| *full_at <= now)
+            || self.buckets.len() >= MAX_KEYS
+        {
+            let Some((_, key)) = self.by_time.pop_first() else {
+                return;
+            };
+            self.buckets.remove(&key);
         }
     }
 }
@@ -140,7 +132,7 @@ mod tests {
             assert_eq!(throttle.take(START, &"a"), Ok(()));
             throttle.give_back(START, &"a");
         }
-        assert!(throttle.buckets.is_empty());
+        assert!(throttle.buckets.is_empty() && throttle.by_time.is_empty());
     }
 
     #[test]
@@ -152,7 +144,7 @@ mod tests {
         for key in 1..MAX_KEYS * 2 {
             throttle.take(START, &key).unwrap();
         }
-        assert!(throttle.buckets.len() <= MAX_KEYS);
+        assert!(throttle.buckets.len() <= MAX_KEYS && throttle.by_time.len() == throttle.buckets.len());
         assert!(throttle.take(START, &0).is_err());
     }
 }
