@@ -12,9 +12,12 @@ use crate::config::{ConfigError, LogFormat, TelemetryConfig};
 /// # Errors
 /// [`ConfigError::Invalid`] if the filter is not valid.
 pub fn start(config: &TelemetryConfig) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|error| ConfigError::Invalid {
-        key: "telemetry.log".to_owned(),
-        message: error.to_string(),
+    // The DTLS stack warns of every extension of every browser's hello; a filter that names it goes before.
+    let filter = EnvFilter::try_new(format!("rtc_dtls=error,{}", config.log)).map_err(|error| {
+        ConfigError::Invalid {
+            key: "telemetry.log".to_owned(),
+            message: error.to_string(),
+        }
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

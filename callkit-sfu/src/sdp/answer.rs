@@ -41,6 +41,8 @@ struct AnswerSection {
     mid: String,
     payloads: Vec<(Payload, RtpMap, Vec<&'static str>)>,
     extensions: Extensions,
+    /// Simulcast layers that stay off until they are asked for.
+    paused_rids: Vec<String>,
 }
 
 /// What the answer says about our side.
@@ -129,6 +131,7 @@ pub fn negotiate(
             mid: section.mid.clone(),
             payloads,
             extensions,
+            paused_rids: section.paused_rids.clone(),
         });
     }
     if common.0.is_empty() {
@@ -338,7 +341,7 @@ impl Negotiated {
             self.write_transport(sdp, section, config, first)?;
             write_codecs(sdp, section)?;
             match index.checked_sub(self.layout.uplinks.len()) {
-                None => write_uplink(sdp, &self.layout.uplinks[index])?,
+                None => write_uplink(sdp, &self.layout.uplinks[index], &section.paused_rids)?,
                 Some(downlink) => write_downlink(sdp, &self.layout.downlinks[downlink])?,
             }
         }
@@ -430,13 +433,22 @@ fn write_codecs(sdp: &mut String, section: &AnswerSection) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_uplink(sdp: &mut String, uplink: &Uplink) -> std::fmt::Result {
+fn write_uplink(sdp: &mut String, uplink: &Uplink, paused: &[String]) -> std::fmt::Result {
     write!(sdp, "a=recvonly\r\n")?;
     if !uplink.rids.is_empty() {
         for rid in &uplink.rids {
             write!(sdp, "a=rid:{rid} recv\r\n")?;
         }
-        write!(sdp, "a=simulcast:recv {}\r\n", uplink.rids.join(";"))?;
+        // A layer offered as off is answered as off: without the mark Chromium would switch it on.
+        let mark = |rid: &String| {
+            if paused.contains(rid) {
+                format!("~{rid}")
+            } else {
+                rid.clone()
+            }
+        };
+        let layers: Vec<String> = uplink.rids.iter().map(mark).collect();
+        write!(sdp, "a=simulcast:recv {}\r\n", layers.join(";"))?;
     }
     Ok(())
 }

@@ -102,6 +102,8 @@ pub struct MediaSection {
     pub feedback: Vec<Feedback>,
     /// Simulcast layers that the offerer sends.
     pub send_rids: Vec<String>,
+    /// Those of them that are off at first (`~` in `a=simulcast`, RFC 8853 section 5.1).
+    pub paused_rids: Vec<String>,
     /// SSRCs in order of appearance.
     pub ssrcs: Vec<u32>,
     /// FID groups: media and retransmission (RFC 5576).
@@ -236,6 +238,7 @@ impl Parser {
             extensions: Vec::new(),
             feedback: Vec::new(),
             send_rids: Vec::new(),
+            paused_rids: Vec::new(),
             ssrcs: Vec::new(),
             fid: Vec::new(),
         };
@@ -375,6 +378,13 @@ impl MediaSection {
                     if !self.send_rids.contains(&rid) {
                         push_bounded(&mut self.send_rids, rid);
                     }
+                }
+            }
+            "simulcast" => {
+                let mut words = value.split(' ').skip_while(|word| *word != "send");
+                let layers = words.nth(1)?.split(';').flat_map(|layer| layer.split(','));
+                for rid in layers.filter_map(|rid| rid.strip_prefix('~')) {
+                    push_bounded(&mut self.paused_rids, rid.to_owned());
                 }
             }
             "ssrc" => {

@@ -146,6 +146,13 @@ fn simulcast_is_agreed_for_the_camera() {
 }
 
 #[test]
+fn layers_that_are_off_in_the_offer_are_off_in_the_answer() {
+    let layers = "a=mid:1\r\na=rid:l send\r\na=rid:m send\r\na=rid:h send\r\na=simulcast:send ~l;~m;h\r\n";
+    let offer = chromium().replace("a=mid:1\r\n", layers);
+    assert!(answered(&offer).contains("a=simulcast:recv ~l;~m;h\r\n"));
+}
+
+#[test]
 fn firefoxs_bundle_only_lines_are_active_and_its_port_0_is_not_a_refusal() {
     let firefox = chromium().replace("a=mid:5\r\n", "a=mid:5\r\na=bundle-only\r\n");
     let firefox = {
