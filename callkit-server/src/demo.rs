@@ -74,13 +74,16 @@ pub(crate) fn ready_line(console: &str, customer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::auth_static::PasswordHash;
+    use crate::adapter::auth_static::{HashMemory, PasswordHash};
 
     #[test]
     fn the_hashes_are_those_of_the_passwords() {
         for (id, _, password, hash) in OPERATORS {
             let hash = PasswordHash::parse(&Secret::new(hash.to_owned())).unwrap();
-            assert!(hash.verifies(&Secret::new(password.to_owned())), "{id}");
+            assert!(
+                hash.verifies(&Secret::new(password.to_owned()), &mut HashMemory::default()),
+                "{id}"
+            );
         }
     }
 

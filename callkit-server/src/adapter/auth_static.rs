@@ -4,23 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon2::{
-    Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher as _, PasswordVerifier as _, Version,
-};
+use argon2::password_hash::Salt;
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash as Phc, PasswordHasher as _, Version};
 use async_trait::async_trait;
 use callkit_core::auth::{AuthError, AuthProvider, Credential, Principal};
 use callkit_core::id::AgentId;
 use callkit_core::redact::Secret;
 use callkit_core::time::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 
 use crate::adapter::identity::{StaffDirectory, StaffEntry};
 use crate::adapter::signing::entropy;
 use crate::config::StaffConfig;
 
-/// Hashes computed at the same time. Each takes 19 MiB and a core for some 20 ms: more at once would let
-/// strangers take memory and processor time from calls.
-const PARALLEL_HASHES: usize = 2;
 /// A sign-in waits this long for its turn before it is told to come back.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Weakest memory cost that is accepted, KiB: OWASP's lowest recommendation for argon2id.
@@ -91,14 +87,44 @@ impl PasswordHash {
         self.0.expose()
     }
 
-    pub(crate) fn verifies(&self, password: &Secret<String>) -> bool {
-        let Ok(phc) = Phc::new(self.0.expose()) else {
-            return false;
-        };
-        // The parameters are those of the hash, not of this instance.
-        hasher()
-            .verify_password(password.expose().as_bytes(), &phc)
-            .is_ok()
+    pub(crate) fn verifies(&self, password: &Secret<String>, memory: &mut HashMemory) -> bool {
+        self.compute(password, memory).unwrap_or(false)
+    }
+
+    /// Hashes `password` with the parameters and the salt of this hash, and compares.
+    fn compute(&self, password: &Secret<String>, memory: &mut HashMemory) -> Option<bool> {
+        let phc = Phc::new(self.0.expose()).ok()?;
+        let params = Params::try_from(&phc).ok()?;
+        let version = phc.version.map_or(Ok(Version::V0x13), Version::try_from).ok()?;
+        let mut salt = [0; Salt::MAX_LENGTH];
+        let salt = phc.salt?.decode_b64(&mut salt).ok()?;
+        let expected = phc.hash?;
+        let blocks = memory.blocks(params.block_count());
+        let mut hash = vec![0; expected.len()];
+        Argon2::new(Algorithm::Argon2id, version, params)
+            .hash_password_into_with_memory(password.expose().as_bytes(), salt, &mut hash, blocks)
+            .ok()?;
+        Some(Secret::new(hash).matches(expected.as_bytes()))
+    }
+}
+
+/// The working memory of hashing, kept from one sign-in to the next: freed and taken anew on changing threads,
+/// every thread would end up with 19 MiB of its own.
+#[derive(Default)]
+pub(crate) struct HashMemory(Vec<Block>);
+
+impl HashMemory {
+    fn blocks(&mut self, count: usize) -> &mut [Block] {
+        if self.0.len() < count {
+            self.0.resize(count, Block::new());
+        }
+        &mut self.0[..count]
+    }
+}
+
+impl std::fmt::Debug for HashMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HashMemory({} KiB)", self.0.len())
     }
 }
 
@@ -117,7 +143,9 @@ struct Member {
 pub struct StaticAuth {
     members: BTreeMap<String, Member>,
     nobody: PasswordHash,
-    turns: Arc<Semaphore>,
+    /// One sign-in at a time: each takes a core for some 20 ms, and more at once would let strangers take
+    /// memory and processor time from calls.
+    turn: Arc<Mutex<HashMemory>>,
 }
 
 impl StaticAuth {
@@ -145,7 +173,7 @@ impl StaticAuth {
         Ok(Self {
             members,
             nobody,
-            turns: Arc::new(Semaphore::new(PARALLEL_HASHES)),
+            turn: Arc::default(),
         })
     }
 }
@@ -171,17 +199,13 @@ impl AuthProvider for StaticAuth {
         }
         let member = self.members.get(user);
         let hash = member.map_or(&self.nobody, |member| &member.hash).clone();
-        let turn = tokio::time::timeout(LONGEST_WAIT, Arc::clone(&self.turns).acquire_owned())
+        let mut memory = tokio::time::timeout(LONGEST_WAIT, Arc::clone(&self.turn).lock_owned())
             .await
-            .map_err(|elapsed| AuthError::Unavailable(elapsed.into()))?
-            .map_err(|closed| AuthError::Unavailable(closed.into()))?;
+            .map_err(|elapsed| AuthError::Unavailable(elapsed.into()))?;
         let password = password.clone();
-        let right = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            hash.verifies(&password)
-        })
-        .await
-        .map_err(|failed| AuthError::Unavailable(failed.into()))?;
+        let right = tokio::task::spawn_blocking(move || hash.verifies(&password, &mut memory))
+            .await
+            .map_err(|failed| AuthError::Unavailable(failed.into()))?;
         match member {
             Some(member) if right => Ok(member.principal.clone()),
             Some(_) | None => Err(AuthError::Invalid),
