@@ -19,8 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// A client sends the head of its request within this time, or it is not a browser (slowloris).
+/// A client sends the head of its request within this time, or it is not a browser (slowloris); a connection
+/// without a request is kept as long, also between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer is taken within this time: pages and their modules are small.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A request is complete and answered within this time: bodies are small and handlers do not wait for people.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests that are being answered when the server stops get this long.
 const DRAIN: Duration = Duration::from_secs(3);
 /// Pause after accepting failed because the process is out of file descriptors: trying at once would only
@@ -119,10 +124,17 @@ async fn connection(
         return;
     }
     let router = TowerToHyperService::new(router);
+    let (requests, mut changed) = watch::channel(0_u32);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(held.clone());
-        router.call(request)
+        let open = OpenRequest::begin(&requests);
+        let answer = router.call(request);
+        async move {
+            let answer = answer.await;
+            drop(open);
+            answer
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
@@ -131,6 +143,8 @@ async fn connection(
         .header_read_timeout(HEADER_TIMEOUT);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
+    // The header timeout runs from a request's first byte; a connection that sends none has this one.
+    let mut deadline = Instant::now() + HEADER_TIMEOUT;
     loop {
         tokio::select! {
             result = &mut serving => {
@@ -139,13 +153,34 @@ async fn connection(
                 }
                 return;
             }
-            changed = stopping.changed() => {
+            () = sleep_until(deadline) => return,
+            Ok(()) = changed.changed() => {
+                let answered = *changed.borrow_and_update() == 0;
+                deadline = Instant::now() + if answered { TAKE_TIMEOUT } else { REQUEST_TIMEOUT };
+            }
+            stopped = stopping.changed() => {
                 serving.as_mut().graceful_shutdown();
-                if changed.is_err() {
+                if stopped.is_err() {
                     return;
                 }
             }
         }
+    }
+}
+
+/// A request that is being answered; over when dropped, however it ends.
+struct OpenRequest(watch::Sender<u32>);
+
+impl OpenRequest {
+    fn begin(requests: &watch::Sender<u32>) -> Self {
+        requests.send_modify(|open| *open += 1);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
     }
 }
 
@@ -199,6 +234,73 @@ impl Drop for Guest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
+
+    const ROOMY: ListenLimits = ListenLimits {
+        connections: 10,
+        per_address: None,
+    };
+
+    /// A listener with one path, and its address.
+    async fn listening(
+        limits: ListenLimits,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> (SocketAddr, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::get(async || "here"));
+        (address, tokio::spawn(serve(listener, router, limits, stop)))
+    }
+
+    /// What comes back until the server closes, and how long that takes.
+    async fn until_closed(address: SocketAddr, sent: &str) -> (String, Duration) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let (begun, mut got) = (Instant::now(), Vec::new());
+        // A reset says the same as an end.
+        drop(stream.read_to_end(&mut got).await);
+        (String::from_utf8(got).unwrap(), begun.elapsed())
+    }
+
+    // Time stands still until every task waits, and then goes to the next deadline: real sockets, no waiting.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_for_nothing_is_closed() {
+        let (address, _server) = listening(ROOMY, std::future::pending()).await;
+        for (sent, answer, limit) in [
+            ("", "", HEADER_TIMEOUT),
+            ("GET / HTTP/1.1\r\nHost: x\r\n", "", HEADER_TIMEOUT),
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "here", HEADER_TIMEOUT),
+        ] {
+            let (got, took) = until_closed(address, sent).await;
+            assert!(
+                got.ends_with(answer) && got.is_empty() == answer.is_empty(),
+                "{sent:?}: {got:?}"
+            );
+            assert!(
+                took >= limit && took < limit + Duration::from_secs(2),
+                "{sent:?} was closed after {took:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_closes_idle_connections_and_its_port() {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (address, server) = listening(ROOMY, async { drop(stopped.await) }).await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0; 12];
+        idle.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        stop.send(()).unwrap();
+        server.await.unwrap();
+        idle.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
 
     #[test]
     fn one_address_cannot_take_every_connection() {
