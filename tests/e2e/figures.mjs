@@ -156,11 +156,7 @@ async function memory() {
     '[media]', `port = ${mediaPort}`,
     '[storage]', `path = ${JSON.stringify(`${data}/store`)}`,
     ...users.flatMap((id) => ['[[staff.users]]', `id = "${id}"`, `name = "${id}"`, `password_hash = ${JSON.stringify(hash)}`]),
-  ].join('\n'), {
-    // Large blocks go back to the system when they are freed, so that what signing in left behind is not reused by
-    // the calls and hides what they need.
-    env: { MALLOC_MMAP_THRESHOLD_: '131072' },
-  });
+  ].join('\n'));
   const browser = await launch('chromium', PEOPLE.anna);
   try {
     const tab = await browser.open({ origin: server.origin });

@@ -1,4 +1,4 @@
-//! `cargo xtask figures`: measures in this run what DESIGN promises, one JSON object per line on standard output:
+//! `cargo xtask figures`: measures in this run what docs/performance.md promises, one JSON object per line on standard output:
 //! `{"name","value","unit","target","ok"}`. Names are stable, figures are never stored.
 
 use serde_json::Value;
