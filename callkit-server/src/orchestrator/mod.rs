@@ -10,7 +10,7 @@
 //!
 //! Inputs that are ready are decided together and written in one transaction; nothing is answered, shown or
 //! done before it is durable. The commit is the only thing that the task waits for: media commands run in
-//! tasks of their own and come back as inputs ([`media`]).
+//! tasks of their own and come back as inputs (`media`).
 //!
 //! When the store does not answer, the same commit is tried again for a while; when it refuses, or stays
 //! away, everything is rebuilt from what it holds and the requests of the batch are answered `unavailable`.

@@ -67,7 +67,7 @@ pub enum Change {
 pub struct Output {
     /// What the application has to know: at most one for each input.
     pub change: Option<Change>,
-    /// A token to check; the result goes to [`Registry::verified`] with the same link.
+    /// A token to check; the result goes to [`Registry::handle_verified`] with the same link.
     pub verify: Option<Secret<String>>,
     /// Links with something to transmit.
     pub wake: Vec<LinkId>,

@@ -1,4 +1,4 @@
-//! The laws of [`SignalTransport`]. Use them by [`signal_transport_conformance!`].
+//! The laws of [`SignalTransport`]. Use them by [`signal_transport_conformance!`](crate::signal_transport_conformance).
 
 use std::time::Duration;
 
