@@ -68,7 +68,12 @@ again.addEventListener('click', () => {
   startCall();
 });
 hook('retry').addEventListener('click', () => startCall());
-byId('error-back', HTMLButtonElement).addEventListener('click', () => go('idle'));
+byId('error-back', HTMLButtonElement).addEventListener('click', () => {
+  const { call } = client.getState();
+  // Who goes back does not want to wait any longer: no operator is to be rung for nobody.
+  if (call && call.phase !== 'ended') leave();
+  else go('idle');
+});
 hook('leave').addEventListener('click', leave);
 byId('use-here', HTMLButtonElement).addEventListener('click', () => client.connect());
 
@@ -144,9 +149,12 @@ async function startCall() {
   // The explanation is on the screen before the browser asks.
   await painted();
   try {
+    const before = loadVisit()?.token;
+    const { token } = await openVisit(nameInput.value.trim());
+    // A session is somebody's: another ticket needs another session.
+    if (before !== undefined && before !== token) client.close();
     await openDevices();
     go('entering');
-    await openVisit(nameInput.value.trim());
     client.connect();
     queuedAt = client.now();
     await client.calls.start({ queue });

@@ -36,7 +36,8 @@
  *   | { type: 'chat-written', line: { clientId: string, text: string, from: import('./protocol.js').Role, atMs: number } }
  *   | { type: 'chat-failed', clientId: string } | { type: 'chat-retried', clientId: string }
  *   | { type: 'media', media: import('./media.js').MediaInfo }
- *   | { type: 'sample', sample: import('./stats.js').Sample | null }} Action
+ *   | { type: 'sample', sample: import('./stats.js').Sample | null }
+ *   | { type: 'closed' }} Action
  */
 
 /** Lines kept on the page; older ones are in the history. */
@@ -72,6 +73,8 @@ export function reduce(state, action) {
     case 'chat-retried': return withStatus(state, action.clientId, 'pending');
     case 'media': return next(state, { media: action.media });
     case 'sample': return next(state, { sample: action.sample });
+    // The next one to sign in here is told nothing of this one's calls.
+    case 'closed': return next(initialState(state.media), { connection: state.connection });
   }
 }
 
@@ -130,7 +133,8 @@ function withCall(state, view, now) {
   const current = state.call;
   if (current && current.id === view.id) {
     if (view.version < current.version) return state;
-    if (current.phase === 'ended' && view.phase !== 'ended') return state;
+    // Whoever was taken out of a call may be given it again: only a newer view says so.
+    if (current.phase === 'ended' && view.phase !== 'ended' && view.version <= current.version) return state;
     return next(state, { call: timedCall(view, now) });
   }
   // A late word about a call that is over does not push out the present one.

@@ -16,6 +16,8 @@ export { pickScreen } from './media.js';
 const CLIENT_INFO = { name: 'callkit-web', version: '0.1.0' };
 /** Own measurements are taken this often, milliseconds. */
 const SAMPLE_MS = 2000;
+/** Pause before a line of chat that was one too many is sent again, milliseconds. */
+const CHAT_PAUSE_MS = 500;
 
 /**
  * @typedef {import('./call-store.js').State} State
@@ -101,6 +103,7 @@ export class Client extends Emitter {
     this.#media.disconnect();
     this.#media.release();
     this.#stopSampling();
+    this.#store.dispatch({ type: 'closed' });
   }
 
   calls = Object.freeze({
@@ -185,7 +188,12 @@ export class Client extends Emitter {
     try {
       const { message } = await this.#connection.request({ type: 'chat.send', call, client_id: clientId, text });
       if (message) this.#store.dispatch({ type: 'chat', message: { ...message, mine: true, client_id: clientId } });
-    } catch {
+    } catch (error) {
+      if (CallkitError.from(error).code === 'rate_limited') {
+        // Many lines were written while the connection was away: the same line again, a little later.
+        this.#env.setTimeout(() => this.#deliver(call, clientId, text), CHAT_PAUSE_MS);
+        return;
+      }
       this.#store.dispatch({ type: 'chat-failed', clientId });
     }
   }
@@ -194,6 +202,8 @@ export class Client extends Emitter {
     const store = this.#store;
     this.#connection.on('state', (connection) => {
       store.dispatch({ type: 'connection', connection });
+      // Another page has the call; its media and ours would take the place from each other for ever.
+      if (connection.state === 'disconnected' && connection.reason === 'replaced') this.#media.disconnect();
       this.emit(CLIENT_EVENTS.connectionChange, connection);
     });
     this.#connection.on('welcome', ({ snapshot, restarted }) => {
@@ -237,6 +247,13 @@ export class Client extends Emitter {
   #followCall(call, before) {
     if (!call) return;
     if (call.phase === 'queued') {
+      // Back in the queue: the room is closed. The next operator gets a connection of his own, and no screen
+      // that was shown to another.
+      if (this.#media.info.phase !== 'idle') {
+        this.#media.stopScreen();
+        this.#media.disconnect();
+        this.#stopSampling();
+      }
       this.#media.prepare();
     } else if (call.phase === 'connecting' || call.phase === 'active') {
       this.#media.connect(call.id);

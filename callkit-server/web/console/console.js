@@ -216,6 +216,12 @@ async function accept() {
     await client.operator.accept(offer.id);
   } catch (error) {
     answering = null;
+    const { call } = client.getState();
+    if (call && (call.phase === 'connecting' || call.phase === 'active')) {
+      // The answer was lost with the connection, not the call.
+      await useDevices(devices);
+      return;
+    }
     client.media.release();
     const { code } = CallkitError.from(error);
     toast(code === 'offer_closed' || code === 'not_found' ? t('offer-taken') : errorText(CallkitError.from(error)));
@@ -287,6 +293,7 @@ function render() {
   byId('sign-in', HTMLElement).hidden = page !== 'signed-out';
   byId('desk', HTMLElement).hidden = page === 'signed-out';
   if (page === 'signed-out') {
+    hadRoom = false;
     room.update(state);
     return;
   }
@@ -296,6 +303,8 @@ function render() {
   room.update(state);
   if (inRoom && !hadRoom) enterRoom();
   hadRoom = inRoom;
+  // Nobody leaves a customer alone by signing out.
+  byId('sign-out', HTMLButtonElement).disabled = inRoom;
 
   setText(byId('agent-name', HTMLElement), agent?.name ?? '');
   setText(byId('link-text', HTMLElement), t(connection.state === 'connected' ? 'link-good' : 'link-lost'));

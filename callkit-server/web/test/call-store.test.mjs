@@ -20,9 +20,19 @@ test('older_view_of_the_call_is_dropped', () => {
   assert.equal(event(state, { kind: 'call', call: callView({ version: 5, position: 1 }) }).call.position, 1, 'the place may change alone');
 });
 
-test('ended_call_does_not_come_alive_again', () => {
+test('ended_call_does_not_come_alive_by_a_late_view', () => {
   const ended = event(queued(), { kind: 'call', call: callView({ version: 6, phase: 'ended', reason: 'agent', talked_ms: 5 }) });
-  assert.equal(event(ended, { kind: 'call', call: callView({ version: 7, phase: 'active', for_ms: 0 }) }), ended);
+  assert.equal(event(ended, { kind: 'call', call: callView({ version: 6, phase: 'active', for_ms: 0 }) }), ended);
+});
+
+test('call_given_again_to_who_was_taken_out_of_it_is_shown', () => {
+  const ended = event(queued(), { kind: 'call', call: callView({ version: 6, phase: 'ended', reason: 'agent_lost', talked_ms: 5 }) });
+  assert.equal(event(ended, { kind: 'call', call: callView({ version: 7, phase: 'connecting' }) }).call.phase, 'connecting');
+});
+
+test('closed_session_leaves_nothing_of_its_calls', () => {
+  const state = reduce(event(queued(), { kind: 'chat', message: chatView() }), { type: 'closed' });
+  assert.deepEqual([state.you, state.call, state.offer, state.chat, state.queues], [null, null, null, [], []]);
 });
 
 test('late_end_of_another_call_does_not_push_out_the_present_one', () => {
@@ -117,7 +127,7 @@ test('chat_is_delivered_exactly_once_over_a_lost_connection', async () => {
 test('refused_line_can_be_tried_again', async () => {
   const { client, server } = world();
   server.snapshot.call = callView();
-  server.answer = () => ({ error: 'rate_limited', retryable: true });
+  server.answer = () => ({ error: 'unavailable', retryable: true });
   client.connect();
   await settle();
   await client.calls.sendMessage('hi');
@@ -125,5 +135,18 @@ test('refused_line_can_be_tried_again', async () => {
   assert.equal(line.status, 'failed');
   server.answer = (request) => ({ result: 'chat', message: chatView({ mine: true, from: 'customer', client_id: request.client_id, text: request.text }) });
   await client.calls.retryMessage(line.clientId);
+  assert.deepEqual(client.getState().chat.map((other) => [other.text, other.status]), [['hi', 'sent']]);
+});
+
+test('line_that_was_one_too_many_is_sent_again_by_itself', async () => {
+  const { client, server, clock } = world();
+  server.snapshot.call = callView();
+  server.answer = () => ({ error: 'rate_limited', retryable: true });
+  client.connect();
+  await settle();
+  await client.calls.sendMessage('hi');
+  assert.equal(client.getState().chat[0].status, 'pending');
+  server.answer = (request) => ({ result: 'chat', message: chatView({ mine: true, from: 'customer', client_id: request.client_id, text: request.text }) });
+  await clock.advance(1000);
   assert.deepEqual(client.getState().chat.map((other) => [other.text, other.status]), [['hi', 'sent']]);
 });

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use callkit_core::id::{IdSource, ParticipantId, RoomId};
@@ -14,6 +15,9 @@ use crate::sdp::{Fingerprint, Offer};
 use crate::shard::driver::{Command, NotTaken, ShardHandle};
 use crate::shard::{Shard, ShardConfig, ShardStats, open_socket};
 use crate::transport::{DtlsIdentity, IdentityError};
+
+/// Pause before a command that must not be lost is given to a full mailbox again: a shard empties it within a turn.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why the media plane cannot start. All say what to change.
 #[derive(Debug, thiserror::Error)]
@@ -189,7 +193,9 @@ impl Sfu {
                     return;
                 }
                 Err(NotTaken::Stopped) => return,
-                Err(NotTaken::Full) => tokio::task::yield_now().await,
+                Err(NotTaken::Full) => {
+                    tokio::time::sleep_until(tokio::time::Instant::now() + FULL_PAUSE).await
+                }
             }
         }
     }

@@ -35,7 +35,12 @@ impl Room {
         let recorder_due = publisher.uplinks.recorder.due();
         self.arm(Some(report_due));
         self.arm(recorder_due);
-        let Some(incoming) = incoming else { return };
+        let Some(incoming) = incoming else {
+            // Padding is not forwarded, but it may have shown that something before it is missing.
+            let due = self.peer(peer).and_then(|peer| peer.uplinks.due(now));
+            self.arm(due);
+            return;
+        };
 
         let target = self.target_layer(now, peer, incoming.place.source);
         let mut kept = None;

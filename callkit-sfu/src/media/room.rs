@@ -1,5 +1,5 @@
 //! The room: up to three participants, who is in which slot, and when something is due. Packets are
-//! forwarded in [`forward`](super::forward), RTCP is answered in [`feedback`](super::feedback).
+//! forwarded in `forward`, RTCP is answered in `feedback`.
 
 use std::time::{Duration, Instant};
 

@@ -186,7 +186,9 @@ impl Shard {
         let Some(room) = self.enter(key.room) else { return };
         match room.handle_stun(now, key.serial, path, datagram, batch) {
             Ok(displaced) => {
-                if let Some(address) = displaced {
+                if let Some(address) = displaced
+                    && self.directory.by_address.get(&address) == Some(&key)
+                {
                     self.directory.by_address.remove(&address);
                 }
                 // The newest authentic check owns the address: a browser may reuse its port for a new call.

@@ -101,6 +101,8 @@ impl Peer {
         match self.phase {
             Phase::Handshaking { deadline } if now >= deadline => {
                 self.phase = Phase::Gone;
+                // What was given up does not come up later.
+                self.transport.close(now);
                 Some(SfuEvent::HandshakeFailed {
                     room,
                     participant,

@@ -150,16 +150,12 @@ impl ShardSocket {
     }
 }
 
-/// Errors of a datagram socket are about single datagrams (ICMP), or there is nothing.
+/// Errors of a datagram socket are about single datagrams (ICMP), a shortage that passes, or there is nothing.
+/// Only a descriptor that is no socket any more ends the thread, and with it the calls on it.
 fn nothing(error: io::Error) -> io::Result<usize> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock
-        | io::ErrorKind::Interrupted
-        | io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable => Ok(0),
-        _ => Err(error),
+    match error.raw_os_error() {
+        Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL) => Err(error),
+        _ => Ok(0),
     }
 }
 

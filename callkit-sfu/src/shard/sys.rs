@@ -56,7 +56,8 @@ impl WakeReceiver {
     pub(super) fn take(&mut self) {
         let mut bytes = [0; 16];
         while matches!(self.stream.read(&mut bytes), Ok(count) if count > 0) {}
-        self.pending.store(false, Ordering::Release);
+        // Read and write in one: what a sender put before its own swap is seen by whoever looks after this one.
+        self.pending.swap(false, Ordering::AcqRel);
     }
 }
 

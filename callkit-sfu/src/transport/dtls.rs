@@ -232,6 +232,8 @@ impl DtlsServer {
         match &mut self.state {
             State::Over => None,
             State::Running { .. } => self.feed(now, datagram),
+            // A handshake begins with a handshake record (type 22); anything else would end the reading of profiles.
+            State::Hello(_) if datagram.first() != Some(&22) => None,
             State::Hello(reader) => {
                 let profiles = match reader.push(datagram) {
                     Peek::Incomplete => return None,

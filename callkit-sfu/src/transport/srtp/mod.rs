@@ -1,7 +1,7 @@
 //! SRTP and SRTCP of one participant, in place and without allocation for AES-128-GCM.
 //!
 //! [`SrtpSession`] is both directions with the keys of one DTLS handshake. AEAD_AES_128_GCM is our own
-//! [`GcmContext`] over ring; AES_CM_128_HMAC_SHA1_80, for the rare client without GCM, goes through
+//! [`GcmSender`] and [`GcmReceiver`] over ring; AES_CM_128_HMAC_SHA1_80, for the rare client without GCM, goes through
 //! `rtc-srtp` and copies.
 
 mod gcm;
