@@ -2,16 +2,19 @@
 import { scenario } from './lib/scenario.mjs';
 import { until } from './lib/wait.mjs';
 
-/** The other side's picture is gone: hidden, without frames, or no longer in the sender's colours. */
-const seesNoLonger = (page, quadrants) =>
-  until(
-    `${page.person.name} does not see ${quadrants} any more`,
+/** The other side's picture is gone: the page does not show it, and the colours do not arrive either. */
+const seesNoLonger = (page, quadrants) => {
+  const look = () => page.tab.evaluate(() => ({ page: window.ckTest.picture('remote-video'), track: window.ckTest.watched() }));
+  const differ = (seen) => seen !== null && seen.every((colour, i) => colour !== quadrants[i]);
+  return until(
+    `${page.person.name} does not get ${quadrants} any more`,
     async () => {
-      const picture = await page.tab.evaluate(() => window.ckTest.picture('remote-video'));
-      return !picture?.shown || picture.quadrants.every((colour, i) => colour !== quadrants[i]);
+      const seen = await look();
+      return differ(seen.track) && (!seen.page?.shown || differ(seen.page.quadrants));
     },
-    { describe: () => page.tab.evaluate(() => window.ckTest.picture('remote-video')) },
+    { describe: look },
   );
+};
 
 for (const [who, other] of [['customer', 'operator'], ['operator', 'customer']]) {
   scenario(`${who} mutes: the ${other} hears nothing until it is unmuted`, async (stage) => {
@@ -27,6 +30,7 @@ for (const [who, other] of [['customer', 'operator'], ['operator', 'customer']])
 
   scenario(`${who} switches the camera off: the ${other} sees nothing and still hears`, async (stage) => {
     const call = await stage.callInProgress();
+    await until('the track is watched', () => call[other].tab.evaluate(() => window.ckTest.watch('remote-video')));
     await call[who].toggle('camera');
     await seesNoLonger(call[other], call[who].person.quadrants);
     await call[other].hears(call[who].person.tone);

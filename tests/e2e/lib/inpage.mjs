@@ -87,22 +87,39 @@ export function install(setup) {
     }
     return best[1] < 90 ? best[0] : `rgb(${rgb.join(',')})`;
   };
-  /** What the quadrants of a video show, by name of colour, and how many frames it has painted. */
-  const picture = (name) => {
-    const element = video(name);
+  /** What the quadrants of a video element show, by name of colour. */
+  const quadrantsOf = (element) => {
     if (!element || !element.videoWidth || element.readyState < 2) return null;
     canvas.width = element.videoWidth;
     canvas.height = element.videoHeight;
     const context = canvas.getContext('2d', { willReadFrequently: true });
     context.drawImage(element, 0, 0);
-    const quadrants = [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]].map(([fx, fy]) => {
+    return [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]].map(([fx, fy]) => {
       const { data } = context.getImageData(Math.floor(fx * canvas.width) - 2, Math.floor(fy * canvas.height) - 2, 5, 5);
       const sum = [0, 0, 0];
       for (let i = 0; i < data.length; i += 4) for (let c = 0; c < 3; c++) sum[c] += data[i + c];
       return nearest(sum.map((value) => Math.round((value * 4) / data.length)));
     });
+  };
+  /** What the page shows in a video, and how many frames it has painted. */
+  const picture = (name) => {
+    const element = video(name);
+    const quadrants = quadrantsOf(element);
+    if (!quadrants) return null;
     return { quadrants, width: canvas.width, height: canvas.height, frames: frames(name), shown: shown(element) };
   };
+  /** An element of our own on the track behind a video: what arrives, whatever the page shows of it. */
+  let probe = null;
+  const watch = async (name) => {
+    const [track] = video(name)?.srcObject?.getVideoTracks() ?? [];
+    if (!track) return false;
+    probe = document.createElement('video');
+    probe.muted = true;
+    probe.srcObject = new MediaStream([track]);
+    await probe.play();
+    return true;
+  };
+  const watched = () => quadrantsOf(probe);
   /** Frames shown by the element since it was first asked about. */
   const counted = new WeakMap();
   const frames = (name) => {
@@ -210,7 +227,7 @@ export function install(setup) {
       pending: li.hasAttribute('data-pending') && li.dataset.pending !== 'false',
     }));
 
-  window.ckTest = { info, clickPoint, picture, frames, tone, marks, inbound, streams, state, lines, video, hook, field, connections };
+  window.ckTest = { info, clickPoint, picture, watch, watched, frames, tone, marks, inbound, streams, state, lines, video, hook, field, connections };
 
   if (setup.camera && navigator.mediaDevices) {
     const { quadrants, tone: hertz } = setup.camera;

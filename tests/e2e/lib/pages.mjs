@@ -90,7 +90,8 @@ class CallPage {
       `${this.person.name} hears nothing`,
       async () => {
         last = await this.tone();
-        return last.level < SILENT;
+        // Silence on a track, not the lack of one.
+        return last.tracks > 0 && last.level < SILENT;
       },
       { timeout, describe: () => last },
     );
