@@ -1,5 +1,5 @@
 // Sole owner of RTCPeerConnection and of the captured tracks. One negotiation lays out everything
-// (DESIGN section 3: zero renegotiation); afterwards only replaceTrack and signaling messages are needed.
+// (ARCHITECTURE.md: zero renegotiation); afterwards only replaceTrack and signaling messages are needed.
 // A connection that is beyond repair is replaced by a new one with the same tracks.
 
 import { openCamera, openCapture, captureError } from './devices.js';

@@ -20,7 +20,7 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 
-use super::hello::{HelloReader, PROFILE_GCM_128, Peek};
+use super::hello::{HelloReader, MESSAGE_HEADER, PROFILE_GCM_128, Peek, fragment_span};
 use super::srtp::{Profile, Role, SrtpSession};
 use crate::sdp::Fingerprint;
 
@@ -434,20 +434,10 @@ impl Budget {
 
 /// The number of handshake fragments in a plain record; `None` if one lies about its size.
 fn plain_fragments(mut record: &[u8]) -> Option<u32> {
-    const MESSAGE_HEADER: usize = 12;
-    let number = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .fold(0, |value, byte| (value << 8) | usize::from(*byte))
-    };
     let mut count = 0;
     while !record.is_empty() {
         let (header, tail) = record.split_at_checked(MESSAGE_HEADER)?;
-        let (total, offset, length) = (
-            number(&header[1..4]),
-            number(&header[6..9]),
-            number(&header[9..12]),
-        );
+        let (total, offset, length) = fragment_span(header)?;
         if total > MAX_MESSAGE || offset + length > total || (length == 0 && total != 0) {
             return None;
         }

@@ -10,7 +10,8 @@ pub(super) const PROFILE_GCM_128: u16 = 7;
 
 const RECORD_HEADER: usize = 13;
 const HANDSHAKE: u8 = 22;
-const MESSAGE_HEADER: usize = 12;
+/// Length of a handshake message header in DTLS.
+pub(super) const MESSAGE_HEADER: usize = 12;
 const CLIENT_HELLO: u8 = 1;
 /// Longest ClientHello that is put together; with X25519MLKEM768 it has about 1.6 KiB.
 const MAX_HELLO: usize = 8 * 1024;
@@ -77,16 +78,7 @@ impl HelloReader {
     /// Takes one handshake fragment (RFC 6347 section 4.2.2) and returns what follows it.
     fn fragment<'a>(&mut self, record: &'a [u8]) -> Option<&'a [u8]> {
         let header = record.get(..MESSAGE_HEADER)?;
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0, |value, byte| (value << 8) | usize::from(*byte))
-        };
-        let (total, offset, length) = (
-            number(&header[1..4]),
-            number(&header[6..9]),
-            number(&header[9..12]),
-        );
+        let (total, offset, length) = fragment_span(header)?;
         let data = record.get(MESSAGE_HEADER..MESSAGE_HEADER + length)?;
         if header[0] != CLIENT_HELLO || total == 0 || total > MAX_HELLO || offset + length > total {
             return None;
@@ -103,6 +95,23 @@ impl HelloReader {
     }
 }
 
+fn big_endian(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .fold(0, |value, byte| (value << 8) | usize::from(*byte))
+}
+
+/// Length of the message, offset and length of this fragment (RFC 6347 section 4.2.2), unchecked; `None` if the
+/// header is cut short.
+pub(super) fn fragment_span(header: &[u8]) -> Option<(usize, usize, usize)> {
+    let header = header.get(..MESSAGE_HEADER)?;
+    Some((
+        big_endian(&header[1..4]),
+        big_endian(&header[6..9]),
+        big_endian(&header[9..12]),
+    ))
+}
+
 /// A cursor over length-prefixed fields.
 struct Fields<'a>(&'a [u8]);
 
@@ -114,11 +123,7 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&mut self, bytes: usize) -> Option<usize> {
-        Some(
-            self.take(bytes)?
-                .iter()
-                .fold(0, |value, byte| (value << 8) | usize::from(*byte)),
-        )
+        self.take(bytes).map(big_endian)
     }
 
     fn vector(&mut self, length_bytes: usize) -> Option<Self> {
