@@ -6,9 +6,9 @@ use callkit_core::id::{AgentId, CallId, CustomerId, MessageId, OfferId, Particip
 use callkit_core::redact::{Private, Secret};
 use callkit_signal::hub::SessionConfig;
 use callkit_signal::message::{
-    AgentView, CallView, ChatView, ClientInfo, ClientMessage, ErrorBody, Event, EventFrame, LinkView,
-    MediaState, OfferView, Outcome, ParticipantView, Phase, PresenceChoice, QualityLevel, QualityView,
-    QueueView, Refusal, Request, RequestFrame, Role, ServerMessage, Snapshot, You, codes,
+    AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event, EventFrame,
+    LinkView, MediaState, OfferView, Outcome, ParticipantView, Phase, PresenceChoice, QualityLevel,
+    QualityView, QueueView, Refusal, Request, RequestFrame, Role, ServerMessage, Snapshot, You, codes,
 };
 
 const CALL: u128 = 0x0190_a1b2_c3d4_e5f6;
@@ -55,6 +55,7 @@ fn participants(you: Role) -> Vec<ParticipantView> {
                 microphone: true,
                 camera: true,
                 screen: false,
+                ..MediaState::default()
             },
             customer: (you == Role::Operator).then(customer),
             verified: false,
@@ -70,6 +71,7 @@ fn participants(you: Role) -> Vec<ParticipantView> {
                 microphone: true,
                 camera: true,
                 screen: true,
+                ..MediaState::default()
             },
             customer: None,
             verified: true,
@@ -157,6 +159,8 @@ pub(crate) fn client() -> Vec<(&'static str, ClientMessage)> {
         microphone: true,
         camera: false,
         screen: false,
+        microphone_state: Some(DeviceState::On),
+        camera_state: Some(DeviceState::Missing),
     };
     vec![
         (

@@ -21,6 +21,8 @@ pub(crate) const ASSUMED_MEDIA: MediaState = MediaState {
     microphone: true,
     camera: true,
     screen: false,
+    microphone_state: None,
+    camera_state: None,
 };
 
 /// What a view of a call shows besides the record itself.

@@ -3,7 +3,7 @@
 use callkit_core::id::RoomId;
 use callkit_sfu::control::{JoinError, LossCause, MediaCall, Quality, SfuEvent};
 use callkit_sfu::sdp::SdpError;
-use callkit_signal::message::{Event, LinkView, MediaState, Outcome, Phase, QualityLevel, Request, Role};
+use callkit_signal::message::{DeviceState, Event, LinkView, MediaState, Outcome, Phase, QualityLevel, Request, Role};
 
 use crate::world::{World, is_reconnecting, one};
 
@@ -156,6 +156,8 @@ async fn what_is_switched_on_is_shown_to_the_other_side() {
         microphone: false,
         camera: true,
         screen: true,
+        microphone_state: Some(DeviceState::MutedBySystem),
+        camera_state: None,
     };
     talk.customer
         .ask(Request::MediaStateSet {

@@ -22,8 +22,8 @@ pub use client::{
 };
 pub use server::{ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ServerMessage, Snapshot};
 pub use view::{
-    AgentView, CallView, ChatView, HistoryEntry, LinkView, MediaState, OfferView, ParticipantView, Phase,
-    QualityLevel, QualityView, QueueView, Role, You,
+    AgentView, CallView, ChatView, DeviceState, HistoryEntry, LinkView, MediaState, OfferView,
+    ParticipantView, Phase, QualityLevel, QualityView, QueueView, Role, You,
 };
 
 /// The WebSocket subprotocol.

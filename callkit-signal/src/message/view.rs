@@ -97,6 +97,26 @@ pub struct MediaState {
     pub camera: bool,
     /// A screen is shared.
     pub screen: bool,
+    /// More about the microphone, from clients that tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub microphone_state: Option<DeviceState>,
+    /// More about the camera, from clients that tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub camera_state: Option<DeviceState>,
+}
+
+/// A device as the others are shown it: whether it was the person who switched it off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceState {
+    /// There is none, it was unplugged, or the browser may not use it.
+    Missing,
+    /// The operating system, the browser or a switch on the device silences it; the person left it on.
+    MutedBySystem,
+    /// Switched off by the person.
+    Off,
+    /// In use.
+    On,
 }
 
 /// A person in a call.
