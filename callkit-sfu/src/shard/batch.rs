@@ -211,10 +211,7 @@ mod tests {
     }
 
     fn path(port: u16) -> Path {
-        Path {
-            remote: SocketAddr::from(([192, 0, 2, 1], port)),
-            local: None,
-        }
+        Path::udp(SocketAddr::from(([192, 0, 2, 1], port)), None)
     }
 
     proptest! {

@@ -122,10 +122,7 @@ impl ShardSocket {
                 ip @ IpAddr::V4(_) => SocketAddr::new(ip, meta.addr.port()),
                 IpAddr::V6(_) => meta.addr,
             };
-            let path = Path {
-                remote,
-                local: meta.dst_ip,
-            };
+            let path = Path::udp(remote, meta.dst_ip);
             let received = chunk.get_mut(..meta.len).unwrap_or_default();
             for datagram in received.chunks_mut(meta.stride.max(1)) {
                 handle(path, datagram);

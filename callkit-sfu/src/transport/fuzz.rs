@@ -19,10 +19,7 @@ pub fn stun(now: Instant, datagram: &[u8]) {
         pwd: Secret::new("p".repeat(24)),
     };
     let provider = Arc::new(rtc_crypto::providers::RingProvider::new());
-    let path = Path {
-        remote: SocketAddr::from(([192, 0, 2, 1], 9)),
-        local: None,
-    };
+    let path = Path::udp(SocketAddr::from(([192, 0, 2, 1], 9)), None);
     let _ = addressee(datagram);
     let _ = IceAgent::new(credentials, "theirs", provider).handle(now, path, datagram);
 }

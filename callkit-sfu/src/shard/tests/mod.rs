@@ -52,10 +52,7 @@ fn address(port: u16) -> SocketAddr {
 }
 
 fn path(port: u16) -> Path {
-    Path {
-        remote: address(port),
-        local: None,
-    }
+    Path::udp(address(port), None)
 }
 
 impl World {
