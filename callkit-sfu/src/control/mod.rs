@@ -21,7 +21,7 @@ pub use memory::{MediaCall, MemoryMediaPlane};
 pub use sfu::{Sfu, SfuError};
 
 use crate::layout::SLOTS;
-use crate::media::Grant;
+use crate::media::{Demand, Grant};
 use crate::sdp::SdpError;
 use crate::transport::HandshakeFailure;
 
@@ -151,6 +151,15 @@ pub enum SfuEvent {
         /// Who is in them.
         slots: Slots,
     },
+    /// What the receivers of this participant can use; its page sends that and no more. Only when it changed.
+    Demand {
+        /// The room.
+        room: RoomId,
+        /// Who should send it.
+        participant: ParticipantId,
+        /// What.
+        demand: Demand,
+    },
     /// How the connection does, every two seconds. Left out when the receiver of events is slow.
     Quality {
         /// The room.
@@ -186,6 +195,7 @@ impl SfuEvent {
             | Self::MediaRestored { room, .. }
             | Self::PathChanged { room, .. }
             | Self::Slots { room, .. }
+            | Self::Demand { room, .. }
             | Self::Quality { room, .. }
             | Self::HandshakeFailed { room, .. }
             | Self::RoomFailed { room } => *room,

@@ -6,6 +6,7 @@
 //! | [`room`] | participants, slots, timers; its packet path and its RTCP are files of their own |
 //! | [`cache`] | what is kept for retransmission |
 //! | [`codec`] | key frames and picture counters in payloads |
+//! | [`demand`] | what a publisher should send |
 //! | [`clock`] | NTP time of the server and of publishers |
 //! | [`grant`] | who may hear and see whom |
 //! | [`keyframe`] | throttled key frame requests |
@@ -19,6 +20,7 @@
 pub mod cache;
 pub mod clock;
 pub mod codec;
+pub mod demand;
 mod downlink;
 mod feedback;
 mod forward;
@@ -36,6 +38,7 @@ mod tests;
 mod uplink;
 
 pub use clock::NtpTime;
+pub use demand::{CameraDemand, Demand, ScreenDemand};
 pub use grant::{Grant, allowed};
 pub use layer::{BestLive, LayerPolicy, LayerState};
 pub use room::{JoinRefused, MAX_PARTICIPANTS, Room, RoomConfig};
