@@ -24,6 +24,7 @@ use crate::adapter::store_sqlite::{OpenError, SqliteStore};
 use crate::adapter::{KeyFileError, SigningKey};
 use crate::config::Config;
 use crate::http::{self, HttpState};
+use crate::ice::IceServers;
 use crate::orchestrator::{Orchestrator, Parts};
 use crate::ws::SignalEndpoint;
 
@@ -190,6 +191,7 @@ impl AppBuilder {
             access: Arc::clone(&self.access),
             clock: Arc::clone(&clock),
             media,
+            ice: Arc::new(IceServers::none()),
             policy: self.policy,
             routing: self.routing,
             ids: seeds.ids()?,

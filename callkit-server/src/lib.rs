@@ -21,6 +21,7 @@ pub mod config;
 mod console;
 mod demo;
 pub mod http;
+mod ice;
 pub mod orchestrator;
 pub mod run;
 pub mod telemetry;

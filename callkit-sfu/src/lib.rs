@@ -29,3 +29,4 @@ pub mod shard;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;
+pub mod turn;

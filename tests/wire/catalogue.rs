@@ -5,11 +5,7 @@ use callkit_core::call::EndReason;
 use callkit_core::id::{AgentId, CallId, CustomerId, MessageId, OfferId, ParticipantId, QueueId, SessionId};
 use callkit_core::redact::{Private, Secret};
 use callkit_signal::hub::SessionConfig;
-use callkit_signal::message::{
-    AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event, EventFrame,
-    LinkView, MediaState, OfferView, Outcome, ParticipantView, Phase, PresenceChoice, QualityLevel,
-    QualityView, QueueView, Refusal, Request, RequestFrame, Role, ServerMessage, Snapshot, You, codes,
-};
+use callkit_signal::message::{AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event, EventFrame, IceServer, LimitedBy, LinkCause, LinkView, MediaReport, MediaState, OfferView, Outcome, ParticipantView, PathKind, Phase, PresenceChoice, QualityCause, QualityLevel, QualityView, QueueView, ReceivedTrack, Refusal, Request, RequestFrame, Role, SentTrack, ServerMessage, Snapshot, TrackDirection, TrackSource, TrackView, You, codes};
 
 const CALL: u128 = 0x0190_a1b2_c3d4_e5f6;
 
@@ -66,7 +62,11 @@ fn participants(you: Role) -> Vec<ParticipantView> {
             you: you == Role::Operator,
             name: name("Irina"),
             slot: other(Role::Operator),
-            link: LinkView::Reconnecting { for_ms: 42_000 },
+            link: LinkView::Reconnecting {
+                for_ms: 42_000,
+                lost_for_ms: 3_000,
+                cause: Some(LinkCause::NoNetwork),
+            },
             media: MediaState {
                 microphone: true,
                 camera: true,
@@ -145,6 +145,109 @@ fn queue_view() -> QueueView {
         longest_wait_ms: Some(8_200),
         available: 1,
     }
+}
+
+fn report() -> MediaReport {
+    let microphone = SentTrack {
+        source: TrackSource::Microphone,
+        bitrate: Some(32_000),
+        fps: None,
+        width: None,
+        height: None,
+        codec: Some("opus".to_owned()),
+        limited_by: None,
+        level: Some(0.125),
+        still_ms: Some(0),
+        on: true,
+    };
+    let camera = SentTrack {
+        source: TrackSource::Camera,
+        bitrate: Some(1_150_000),
+        fps: Some(30),
+        width: Some(1280),
+        height: Some(720),
+        codec: Some("VP8".to_owned()),
+        limited_by: Some(LimitedBy::None),
+        level: None,
+        still_ms: None,
+        on: true,
+    };
+    let voice = ReceivedTrack {
+        slot: 0,
+        source: TrackSource::Microphone,
+        bitrate: Some(31_000),
+        loss_percent: Some(1.5),
+        jitter_ms: Some(12),
+        buffer_ms: Some(60),
+        concealed_percent: Some(0.5),
+        level: Some(0.25),
+        fps: None,
+        width: None,
+        height: None,
+        codec: Some("opus".to_owned()),
+        freeze_ms: None,
+        dropped_percent: None,
+    };
+    let picture = ReceivedTrack {
+        source: TrackSource::Camera,
+        bitrate: Some(900_000),
+        loss_percent: Some(2.5),
+        buffer_ms: Some(80),
+        concealed_percent: None,
+        level: None,
+        fps: Some(28),
+        width: Some(960),
+        height: Some(540),
+        codec: Some("VP8".to_owned()),
+        freeze_ms: Some(250),
+        dropped_percent: Some(0.0),
+        ..voice.clone()
+    };
+    MediaReport {
+        span_ms: 4_000,
+        rtt_ms: Some(48),
+        available_up: Some(1_600_000),
+        path: Some(PathKind::Relay),
+        sent: vec![microphone, camera],
+        received: vec![voice, picture],
+    }
+}
+
+fn tracks() -> Vec<TrackView> {
+    let camera = TrackView {
+        direction: TrackDirection::Up,
+        source: TrackSource::Camera,
+        from: None,
+        score: 71,
+        paused: false,
+        bitrate: 1_150_000,
+        loss_percent: Some(2.5),
+        jitter_ms: Some(12),
+        fps: Some(30),
+        width: Some(1280),
+        height: Some(720),
+        codec: Some("VP8".to_owned()),
+        limited_by: Some(LimitedBy::Bandwidth),
+        freeze_ms_per_min: None,
+        concealed_percent: None,
+    };
+    let paused = TrackView {
+        direction: TrackDirection::Down,
+        from: Some(ParticipantId::from(CALL + 5)),
+        score: 30,
+        paused: true,
+        bitrate: 0,
+        loss_percent: None,
+        jitter_ms: None,
+        fps: None,
+        width: None,
+        height: None,
+        codec: None,
+        limited_by: None,
+        freeze_ms_per_min: Some(3_750),
+        ..camera.clone()
+    };
+    vec![camera, paused]
 }
 
 /// Every frame that a client sends, by name.
@@ -229,9 +332,33 @@ pub(crate) fn client() -> Vec<(&'static str, ClientMessage)> {
                 },
             ),
         ),
+        ("media.servers", request(11, Request::MediaServers {})),
         (
             "media.state",
             request(9, Request::MediaStateSet { call: call(), media }),
+        ),
+        (
+            "media.report",
+            request(
+                11,
+                Request::MediaReport {
+                    call: call(),
+                    report: report(),
+                },
+            ),
+        ),
+        (
+            "media.report least",
+            request(
+                12,
+                Request::MediaReport {
+                    call: call(),
+                    report: MediaReport {
+                        span_ms: 4_000,
+                        ..MediaReport::default()
+                    },
+                },
+            ),
         ),
         (
             "chat.send",
@@ -272,6 +399,7 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
         agent: None,
         offer: None,
         call: Some(view(active(), Role::Customer)),
+        ended: None,
         chat: vec![line(true)],
         queues: Vec::new(),
     };
@@ -284,8 +412,21 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
         agent: Some(agent_view(Presence::Available, reserved.clone())),
         offer: Some(ringing()),
         call: None,
+        ended: None,
         chat: Vec::new(),
         queues: vec![queue_view()],
+    };
+    let late_snapshot = Snapshot {
+        call: None,
+        ended: Some(view(
+            Phase::Ended {
+                reason: EndReason::CustomerLost,
+                talked_ms: 65_000,
+            },
+            Role::Customer,
+        )),
+        chat: Vec::new(),
+        ..customer_snapshot.clone()
     };
     let welcome = |snapshot| ServerMessage::Welcome {
         session: session(),
@@ -296,11 +437,21 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
     let quality = QualityView {
         participant: ParticipantId::from(CALL + 4),
         level: QualityLevel::Fair,
+        score: 71,
+        cause: Some(QualityCause::YourNetwork),
         loss_up_percent: 2.5,
         loss_down_percent: 0.0,
         rtt_ms: Some(48),
+        jitter_ms: 12,
         bitrate_up: 1_180_000,
         bitrate_down: 940_000,
+        path: Some(PathKind::Relay),
+        tracks: Vec::new(),
+    };
+    let staff_quality = QualityView {
+        cause: Some(QualityCause::TheirNetwork),
+        tracks: tracks(),
+        ..quality.clone()
     };
     let away = Presence::Away {
         reason: Some("lunch".to_owned()),
@@ -316,6 +467,7 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
         ),
         ("welcome customer", welcome(customer_snapshot)),
         ("welcome operator", welcome(staff_snapshot)),
+        ("welcome after the end", welcome(late_snapshot)),
         (
             "resumed",
             ServerMessage::Resumed {
@@ -359,6 +511,22 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
                 re: 8,
                 outcome: Outcome::Media {
                     sdp: "v=0\r\n...".to_owned(),
+                },
+            },
+        ),
+        (
+            "ok servers",
+            ServerMessage::Ok {
+                re: 11,
+                outcome: Outcome::Servers {
+                    ice_servers: vec![IceServer {
+                        urls: ["stun:calls.example.com:3478", "turn:calls.example.com:3478?transport=udp"]
+                            .map(str::to_owned)
+                            .to_vec(),
+                        username: Some(Private::new("1767225900:p3f2a9c5e7b1d4f60".to_owned())),
+                        credential: Some(Private::new("bnVsbCBpcyBub3QgYSBwYXNzd29yZA==".to_owned())),
+                    }],
+                    expires_in_ms: 300_000,
                 },
             },
         ),
@@ -488,6 +656,16 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
                 Event::Quality {
                     call: call(),
                     participants: vec![quality],
+                },
+            ),
+        ),
+        (
+            "quality staff",
+            event(
+                15,
+                Event::Quality {
+                    call: call(),
+                    participants: vec![staff_quality],
                 },
             ),
         ),

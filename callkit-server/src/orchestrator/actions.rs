@@ -158,6 +158,7 @@ impl Desk {
                     message: views::chat_view(&message, &reader),
                 }),
                 AnswerBody::Media(sdp) => Ok(Outcome::Media { sdp }),
+                AnswerBody::Servers(who) => Ok(self.ice.issue(now, &who)),
             };
             out.answers.push((answer.reply, outcome));
         }

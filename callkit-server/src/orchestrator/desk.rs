@@ -20,6 +20,8 @@ use callkit_signal::message::{
     CallView, ErrorBody, MediaState, Outcome, QualityView, QueueView, Role, Snapshot, You,
 };
 
+use crate::ice::IceServers;
+
 use super::media::{Join, MediaOp};
 use super::views::{self, Scene};
 
@@ -37,6 +39,7 @@ pub(super) struct Session {
 pub(super) struct Desk {
     pub(super) dispatcher: Dispatcher,
     pub(super) access: Arc<dyn AccessPolicy>,
+    pub(super) ice: Arc<IceServers>,
     /// Queues with the name to show.
     pub(super) queues: BTreeMap<QueueId, String>,
     /// The queues that each configured agent serves.
@@ -97,6 +100,8 @@ pub(super) enum AnswerBody {
     Chat(Box<ChatMessage>, Party),
     /// The SDP answer.
     Media(String),
+    /// STUN and TURN servers for somebody.
+    Servers(Principal),
 }
 
 /// What is to be sent and done after the commit.
@@ -128,12 +133,14 @@ impl Desk {
         dispatcher: Dispatcher,
         config: &RoutingConfig,
         access: Arc<dyn AccessPolicy>,
+        ice: Arc<IceServers>,
         chat: Vec<ChatMessage>,
     ) -> Self {
         let profile_name = |profile: &AgentProfile| (profile.id.clone(), profile.name.clone());
         let mut desk = Self {
             dispatcher,
             access,
+            ice,
             queues: config
                 .queues
                 .iter()
@@ -256,6 +263,7 @@ impl Desk {
             agent: agent.map(|agent| views::agent_view(agent, now)),
             offer,
             call: call.map(|call| self.call_view(now, call, &party)),
+            ended: None,
             chat: call
                 .and_then(|call| self.chat.get(&call.id))
                 .map(|chat| views::snapshot_chat(chat, &party))

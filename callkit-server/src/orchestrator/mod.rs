@@ -36,6 +36,8 @@ use callkit_signal::hub::{Hub, HubEvent};
 use callkit_signal::message::{ErrorBody, codes};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::ice::IceServers;
+
 use desk::{Answer, AnswerBody, Batch, Desk, Outbox};
 use media::{Join, MediaLines, MediaOp};
 
@@ -59,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) access: Arc<dyn AccessPolicy>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) media: Arc<dyn MediaPlane>,
+    pub(crate) ice: Arc<IceServers>,
     pub(crate) policy: Arc<dyn RoutingPolicy>,
     pub(crate) routing: RoutingConfig,
     pub(crate) ids: IdSource,

@@ -59,7 +59,13 @@ pub(super) async fn open(parts: &Parts, ids: &mut IdSource) -> Result<(Desk, Out
     if !fx.commit.is_empty() {
         parts.store.commit(&fx.commit).await?;
     }
-    let mut desk = Desk::new(dispatcher, &parts.routing, Arc::clone(&parts.access), stored.chat);
+    let mut desk = Desk::new(
+        dispatcher,
+        &parts.routing,
+        Arc::clone(&parts.access),
+        Arc::clone(&parts.ice),
+        stored.chat,
+    );
     let outbox = desk.settle(
         now,
         Batch {

@@ -113,12 +113,16 @@ impl Desk {
                 }
                 Err(error) => Err(error),
             },
+            Request::MediaServers {} => self
+                .may_use_servers(who)
+                .map(|()| AnswerBody::Servers(who.clone())),
             Request::MediaStateSet { call, media } => self.participant(who, call).map(|participant| {
                 if self.media.insert(participant, media) != Some(media) {
                     batch.reshow.insert(call);
                 }
                 AnswerBody::Done
             }),
+            Request::MediaReport { call, .. } => self.participant(who, call).map(|_| AnswerBody::Done),
             Request::ChatSend {
                 call,
                 client_id,
@@ -154,6 +158,16 @@ impl Desk {
                 Ok(())
             }
             Err(error) => Err((reply, error)),
+        }
+    }
+
+    /// Staff is known; a visitor is somebody only while there is a call to have media in.
+    fn may_use_servers(&self, who: &Principal) -> Result<(), ErrorBody> {
+        match who {
+            Principal::Customer { id, .. } if self.dispatcher.call_of_customer(*id).is_none() => {
+                Err(not_in_call())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -374,9 +388,14 @@ fn quality_view(participant: ParticipantId, quality: &Quality) -> QualityView {
     QualityView {
         participant,
         level: views::quality_level(loss_up_percent, loss_down_percent, rtt_ms),
+        score: 100,
+        cause: None,
         loss_up_percent,
         loss_down_percent,
         rtt_ms,
+        jitter_ms: u32::try_from(quality.jitter.as_millis()).unwrap_or(u32::MAX),
+        path: None,
+        tracks: Vec::new(),
         bitrate_up: bits(quality.uplink_bps),
         bitrate_down: bits(quality.downlink_bps),
     }

@@ -103,13 +103,17 @@ export const MAX_CHAT_CHARS = 4000;
  *   | { type: 'error', re?: number, code: string, message: string, retryable?: boolean }
  *   | { type: 'event', seq: number, event: ServerEvent | { kind: 'unknown' } } | { type: 'closing', code: string }} ServerMessage
  *
- * @typedef {{ type: 'ok', re: number, result: string, call?: CallView, sdp?: string, message?: ChatView }} OkFrame
+ * @typedef {{ urls: string[], username?: string, credential?: string }} IceServer
+ *
+ * @typedef {{ type: 'ok', re: number, result: string, call?: CallView, sdp?: string, message?: ChatView,
+ *   ice_servers?: IceServer[], expires_in_ms?: number }} OkFrame
  *
  * @typedef {{ presence: 'available' } | { presence: 'away', reason?: string } | { presence: 'offline' }} PresenceChoice
  *
  * @typedef {{ type: 'call.start', queue: string } | { type: 'call.hangup', call: string }
  *   | { type: 'offer.accept', offer: string } | { type: 'offer.decline', offer: string }
  *   | ({ type: 'presence.set' } & PresenceChoice) | { type: 'media.offer', call: string, sdp: string }
+ *   | { type: 'media.servers' }
  *   | ({ type: 'media.state', call: string } & MediaState)
  *   | { type: 'chat.send', call: string, client_id: string, text: string }} Request
  */
@@ -118,7 +122,7 @@ export const MAX_CHAT_CHARS = 4000;
  * Requests that are sent again in a new session: each of them has the same effect when it is carried out twice.
  * The others are answered with `connection_lost`; their caller decides anew from the snapshot.
  */
-const REPEATABLE = new Set(['call.start', 'call.hangup', 'presence.set', 'media.state', 'chat.send']);
+const REPEATABLE = new Set(['call.start', 'call.hangup', 'presence.set', 'media.servers', 'media.state', 'chat.send']);
 
 /** @param {Request} request */
 export function isRepeatable(request) {
@@ -157,7 +161,7 @@ const MESSAGE_GUARDS = {
   refused: (m) => isText(m.code),
   pong: (m) => isCount(m.seq),
   ok: (m) => isCount(m.re) && isText(m.result) && optional(m.call, isCall) && optional(m.message, isChat)
-    && optional(m.sdp, isText),
+    && optional(m.sdp, isText) && (m.result !== 'servers' || (isListOf(m.ice_servers, isIceServer) && isCount(m.expires_in_ms))),
   error: (m) => isText(m.code) && optional(m.re, isCount),
   event: (m) => isCount(m.seq) && isEvent(m.event),
   closing: (m) => isText(m.code),
@@ -225,6 +229,11 @@ function isQueue(q) {
 function isChat(c) {
   return isObject(c) && isText(c.id) && isText(c.call) && isCount(c.seq) && isText(c.from) && isText(c.text)
     && typeof c.mine === 'boolean' && isCount(c.at_ms);
+}
+
+/** @param {any} s */
+function isIceServer(s) {
+  return isObject(s) && isListOf(s.urls, isText) && optional(s.username, isText) && optional(s.credential, isText);
 }
 
 /** @param {any} q */

@@ -6,6 +6,7 @@ use callkit_core::redact::{Private, Secret};
 use serde::{Deserialize, Serialize};
 
 use super::codes;
+use super::quality::MediaReport;
 use super::server::ErrorBody;
 use super::view::MediaState;
 
@@ -108,6 +109,9 @@ pub enum Request {
         /// The SDP offer, in the layout of docs/protocol.md.
         sdp: String,
     },
+    /// Either side: which STUN and TURN servers to use. Customers while they have an open call.
+    #[serde(rename = "media.servers")]
+    MediaServers {},
     /// Either side: tell the others what is switched on.
     #[serde(rename = "media.state")]
     MediaStateSet {
@@ -116,6 +120,14 @@ pub enum Request {
         /// What is on.
         #[serde(flatten)]
         media: MediaState,
+    },
+    /// Either side: what the page measured, every few seconds while media is up.
+    #[serde(rename = "media.report")]
+    MediaReport {
+        /// Which call.
+        call: CallId,
+        /// The figures since the last report.
+        report: MediaReport,
     },
     /// Either side: write a line of chat.
     #[serde(rename = "chat.send")]
@@ -136,14 +148,16 @@ pub const MAX_AWAY_REASON: usize = 100;
 
 impl Request {
     /// The `type` of every request.
-    pub const TYPES: [&str; 8] = [
+    pub const TYPES: [&str; 10] = [
         "call.start",
         "call.hangup",
         "offer.accept",
         "offer.decline",
         "presence.set",
         "media.offer",
+        "media.servers",
         "media.state",
+        "media.report",
         "chat.send",
     ];
 
@@ -174,12 +188,14 @@ impl Request {
                 codes::MALFORMED,
                 "reason must have at most 100 characters",
             )),
+            Self::MediaReport { report, .. } => report.check(),
             Self::CallStart { .. }
             | Self::CallHangup { .. }
             | Self::OfferAccept { .. }
             | Self::OfferDecline { .. }
             | Self::PresenceSet { .. }
             | Self::MediaOffer { .. }
+            | Self::MediaServers {}
             | Self::MediaStateSet { .. } => Ok(()),
         }
     }

@@ -5,7 +5,9 @@ use callkit_core::redact::Private;
 use serde::{Deserialize, Serialize};
 
 use super::codes;
-use super::view::{AgentView, CallView, ChatView, OfferView, QualityView, QueueView, You};
+use super::ice::IceServer;
+use super::quality::QualityView;
+use super::view::{AgentView, CallView, ChatView, OfferView, QueueView, You};
 
 /// A frame from the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -213,6 +215,13 @@ pub enum Outcome {
         /// The SDP answer.
         sdp: String,
     },
+    /// `media.servers`.
+    Servers {
+        /// The servers; none if clients have to reach the media ports themselves.
+        ice_servers: Vec<IceServer>,
+        /// For how long the credentials open new connections, milliseconds. What is open by then goes on.
+        expires_in_ms: u64,
+    },
     /// `chat.send`: the line as it was kept.
     Chat {
         /// The line.
@@ -262,6 +271,10 @@ pub struct Snapshot {
     /// The open call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallView>,
+    /// The last call, if none is open and it ended a short while ago: why it is over, for a page whose session was
+    /// lost meanwhile. The server keeps it for two minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<CallView>,
     /// The chat of the open call; only its end if it is long ([`MAX_SNAPSHOT_CHAT`](super::MAX_SNAPSHOT_CHAT)).
     #[serde(default)]
     pub chat: Vec<ChatView>,
@@ -317,7 +330,7 @@ pub enum Event {
         /// The line.
         message: ChatView,
     },
-    /// Measured quality of the call's connections, every few seconds.
+    /// Measured quality, every few seconds: to staff of everybody in the call, to a customer only their own.
     #[serde(rename = "quality")]
     Quality {
         /// Which call.
