@@ -55,6 +55,11 @@ pub enum Activity {
         /// The call.
         call: CallId,
     },
+    /// The third in somebody else's call.
+    Supervising {
+        /// The call.
+        call: CallId,
+    },
     /// Finishing up after a call.
     WrapUp {
         /// The call that ended.
@@ -73,6 +78,7 @@ impl Activity {
             Self::Reserved { call, .. }
             | Self::Connecting { call }
             | Self::InCall { call }
+            | Self::Supervising { call }
             | Self::WrapUp { call, .. } => Some(*call),
         }
     }
@@ -94,6 +100,17 @@ pub enum Link {
     /// Gone.
     #[default]
     Down,
+}
+
+impl Link {
+    /// When a lost link becomes final.
+    #[must_use]
+    pub const fn deadline(self) -> Option<Timestamp> {
+        match self {
+            Self::Grace { deadline, .. } => Some(deadline),
+            Self::Up | Self::Down => None,
+        }
+    }
 }
 
 /// What the company configures about an agent.

@@ -132,6 +132,8 @@ pub enum Action<'a> {
     TakePart(&'a CallRecord),
     /// Read the record and chat of this call.
     ReadCall(&'a CallRecord),
+    /// See this call among those that can be supervised, listen to it, whisper, join in.
+    Supervise(&'a CallRecord),
 }
 
 /// The action is not allowed.
@@ -149,7 +151,7 @@ pub trait AccessPolicy: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The policy of the reference server: customers see their own calls, operators the calls they took part
-/// in, supervisors and administrators read all; nobody takes part in a call they are not in.
+/// in, supervisors and administrators read and supervise all; nobody takes part in a call they are not in.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RolePolicy;
 
@@ -160,10 +162,11 @@ impl AccessPolicy for RolePolicy {
             (Principal::Customer { id, .. }, Action::TakePart(call) | Action::ReadCall(call)) => {
                 call.customer.id == *id
             }
-            (Principal::Customer { .. }, Action::TakeCalls) => false,
+            (Principal::Customer { .. }, Action::TakeCalls | Action::Supervise(_)) => false,
             (Principal::Staff { .. }, Action::TakeCalls) => true,
             (Principal::Staff { .. }, Action::StartCall) => false,
             (Principal::Staff { .. }, Action::TakePart(call)) => call.participant(&who.party()).is_some(),
+            (Principal::Staff { role, .. }, Action::Supervise(_)) => *role >= StaffRole::Supervisor,
             (Principal::Staff { role, .. }, Action::ReadCall(call)) => {
                 *role >= StaffRole::Supervisor || call.participants.iter().any(|one| one.party == who.party())
             }

@@ -23,6 +23,28 @@ pub enum Party {
     Agent(AgentId),
 }
 
+/// How a supervisor takes part in a call. Each mode is heard by more people than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuperviseMode {
+    /// Sees and hears the others; nobody sees or hears the supervisor, and the customer does not know.
+    Listen,
+    /// As `Listen`, but the agent hears the supervisor.
+    Whisper,
+    /// A participant like the others.
+    Barge,
+}
+
+/// The part of somebody who supervises a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervision {
+    /// In which mode.
+    pub mode: SuperviseMode,
+    /// The supervisor's media. In `Grace` before it is up for the first time, too.
+    #[serde(flatten)]
+    pub link: Link,
+}
+
 /// Who is calling, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
@@ -59,6 +81,8 @@ pub enum EndReason {
     MediaFailed,
     /// Ended by the system or an administrator.
     System,
+    /// A supervisor left a call that goes on. Told to that supervisor only; no call ends for it.
+    SupervisorLeft,
 }
 
 /// How an offer ended; exactly one per offer.
@@ -202,6 +226,9 @@ pub struct Participant {
     pub media_at: Option<Timestamp>,
     /// When the person left.
     pub left_at: Option<Timestamp>,
+    /// Set for a supervisor, who is neither the customer nor the agent of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervising: Option<Supervision>,
 }
 
 /// Where a call stands.
@@ -297,5 +324,15 @@ impl CallRecord {
             .iter()
             .rev()
             .find(|participant| participant.party == *party && participant.left_at.is_none())
+    }
+
+    /// The present supervisor and the mode and link of the supervision, if there is one.
+    #[must_use]
+    pub fn supervisor(&self) -> Option<(&Participant, Supervision)> {
+        self.participants
+            .iter()
+            .rev()
+            .filter(|one| one.left_at.is_none())
+            .find_map(|one| Some((one, one.supervising?)))
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Presence;
-use crate::call::{EndReason, OfferOutcome, Party};
+use crate::call::{EndReason, OfferOutcome, Party, SuperviseMode};
 use crate::id::{AgentId, CallId, CustomerId, EventId, OfferId, QueueId};
 use crate::time::Timestamp;
 
@@ -90,6 +90,30 @@ pub enum EventKind {
         /// Which queue.
         queue: QueueId,
     },
+    /// A supervisor has become the third participant.
+    #[serde(rename = "call.supervisor_joined")]
+    SupervisorJoined {
+        /// Who.
+        agent: AgentId,
+        /// How.
+        mode: SuperviseMode,
+    },
+    /// A supervisor goes on in another mode.
+    #[serde(rename = "call.supervisor_mode")]
+    SupervisorMode {
+        /// Who.
+        agent: AgentId,
+        /// The new mode.
+        mode: SuperviseMode,
+    },
+    /// A supervisor is no longer in the call.
+    #[serde(rename = "call.supervisor_left")]
+    SupervisorLeft {
+        /// Who.
+        agent: AgentId,
+        /// Why.
+        cause: LeaveCause,
+    },
     /// The call is over.
     #[serde(rename = "call.ended")]
     CallEnded {
@@ -104,4 +128,17 @@ pub enum EventKind {
         /// The new presence.
         presence: Presence,
     },
+}
+
+/// Why a supervisor is no longer in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LeaveCause {
+    /// The supervisor's wish.
+    Left,
+    /// The supervisor's media did not come up or did not come back.
+    Lost,
+    /// The call ended, or went back to the queue.
+    CallOver,
 }

@@ -163,12 +163,21 @@ pub(crate) fn call_due(queue: Option<&QueueConfig>, call: &CallRecord) -> Option
             customer_link,
             agent_link,
             ..
-        } => match (customer_link, agent_link) {
-            // Both gone: either may still come back until the later deadline.
-            (Link::Grace { deadline: one, .. }, Link::Grace { deadline: other, .. }) => Some(*one.max(other)),
-            (Link::Grace { deadline, .. }, _) | (_, Link::Grace { deadline, .. }) => Some(*deadline),
-            _ => None,
-        },
+        } => {
+            let talk = match (customer_link, agent_link) {
+                // Both gone: either may still come back until the later deadline.
+                (Link::Grace { deadline: one, .. }, Link::Grace { deadline: other, .. }) => {
+                    Some(*one.max(other))
+                }
+                (Link::Grace { deadline, .. }, _) | (_, Link::Grace { deadline, .. }) => Some(*deadline),
+                _ => None,
+            };
+            let third = match call.supervisor() {
+                Some((_, own)) => own.link.deadline(),
+                None => None,
+            };
+            talk.into_iter().chain(third).min()
+        }
         _ => None,
     }
 }

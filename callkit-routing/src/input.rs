@@ -1,7 +1,7 @@
 //! [`Input`]: everything that can happen to the dispatcher, and [`Refused`]: why it did not.
 
 use callkit_core::agent::Presence;
-use callkit_core::call::{Customer, EndReason, OfferOutcome, Party};
+use callkit_core::call::{Customer, EndReason, OfferOutcome, Party, SuperviseMode};
 use callkit_core::id::{AgentId, CallId, CustomerId, OfferId, QueueId};
 use callkit_core::redact::Private;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,23 @@ pub enum Input {
         /// Who.
         agent: AgentId,
     },
+    /// A supervisor wants to be the third in a talk, or, being it, to go on in another mode. Whether the
+    /// person may supervise this call is the caller's to check.
+    SuperviseJoin {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+        /// How.
+        mode: SuperviseMode,
+    },
+    /// A supervisor leaves; the call goes on.
+    SuperviseLeave {
+        /// Who.
+        agent: AgentId,
+        /// The call.
+        call: CallId,
+    },
     /// A deadline may have passed.
     Tick,
 }
@@ -168,6 +185,18 @@ pub enum Refused {
     /// The chat text is empty or too long, or its key is.
     #[error("the chat message is empty or too long")]
     InvalidChat,
+    /// Only a call in which two people talk can be supervised.
+    #[error("nobody talks in this call yet")]
+    NotTalking,
+    /// The agent has an offer, a call of his own or something to finish.
+    #[error("busy with something else")]
+    Busy,
+    /// There are three in the call (R7.1).
+    #[error("the call has as many participants as it may have")]
+    CallFull,
+    /// Who listens or whispers does not write: the customer would learn of it.
+    #[error("a supervisor writes only after joining in")]
+    MayNotWrite,
     /// The chat of the call has reached its limit.
     #[error("the chat of the call is full")]
     ChatFull,
@@ -214,6 +243,15 @@ mod tests {
             Input::EndCall {
                 call,
                 reason: EndReason::System,
+            },
+            Input::SuperviseJoin {
+                agent: AgentId::new("maria").unwrap(),
+                call,
+                mode: SuperviseMode::Whisper,
+            },
+            Input::SuperviseLeave {
+                agent: AgentId::new("maria").unwrap(),
+                call,
             },
             Input::Tick,
         ] {

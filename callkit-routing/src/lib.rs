@@ -85,14 +85,30 @@
 //! | C18 | Active | both lost | Ended: both lost, when the later of the two deadlines passes |
 //! | C20 | Active | hang-up, administrator | Ended |
 //!
+//! # Supervision
+//!
+//! A supervisor is the third participant of a talk and never its agent: the third place begins, changes and
+//! ends without a change to the talk of the two. One supervisor per call, one call per supervisor.
+//!
+//! | row | from | event | to |
+//! |---|---|---|---|
+//! | S1 | Active, supervisor Idle | asks to listen, whisper or barge | third participant, Supervising |
+//! | S2 | Supervising | asks with another mode | that mode, at once |
+//! | S3 | Supervising | leaves, or hangs up | Idle, pending presence applied; the talk goes on |
+//! | S4 | Supervising | media not up within [`Timers::connect`], or lost for [`Timers::media_grace`] | as S3, as lost |
+//! | S5 | Supervising | the call ends or returns to the queue | Idle |
+//! | S6 | any other | asks | refused: [`Refused::NotTalking`], [`Refused::Busy`], [`Refused::CallFull`] |
+//! | S7 | Supervising | restart | stays, [`Timers::media_grace`] for the media to come back |
+//! | S8 | Supervising, not barging | writes | [`Refused::MayNotWrite`] |
+//!
 //! # What is left out, and where it goes
 //!
 //! Hours and overflow decide before C4 and beside C7, in the files of `dispatcher` that own those rows.
 //! Skills and preferred agents are policies, with more to see in [`policy::AgentView`] and
 //! [`policy::WaitingCall`]; their steps are one more deadline of a queued call. A transfer is an offer of
-//! an Active call, closed by the same function; a supervisor is a third participant. Further wrap-up modes
-//! are variants of [`WrapUp`]. A callback is a queued call whose customer is detached without a deadline.
-//! Each new deadline goes into the functions that derive a record's next one; nothing else keeps timers.
+//! an Active call, closed by the same function. Taking over (a supervisor becomes the agent) ends the stay
+//! and begins one with the supervisor's participant. Further wrap-up modes are variants of [`WrapUp`]. A
+//! callback is a queued call whose customer is detached without a deadline. Each new deadline goes into the functions that derive a record's next one; nothing else keeps timers.
 
 mod book;
 pub mod config;

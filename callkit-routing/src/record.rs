@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callkit_core::agent::AgentRecord;
-use callkit_core::call::{CallRecord, CallState, Offer};
+use callkit_core::call::{CallRecord, CallState, Offer, Party, Supervision};
 use callkit_core::id::{AgentId, OfferId};
 use callkit_core::time::Timestamp;
 
@@ -15,6 +15,8 @@ pub(crate) trait CallExt {
     fn offer(&self, id: OfferId) -> Option<&Offer>;
     /// How often it was accepted without both sides' media coming up.
     fn failed_connects(&self) -> usize;
+    /// The supervision of `party`, if that is the present supervisor.
+    fn supervision_of(&self, party: &Party) -> Option<Supervision>;
 }
 
 impl CallExt for CallRecord {
@@ -40,6 +42,12 @@ impl CallExt for CallRecord {
             .take_while(|stay| stay.connected_at.is_none())
             .filter(|stay| stay.accepted_at.is_some())
             .count()
+    }
+
+    fn supervision_of(&self, party: &Party) -> Option<Supervision> {
+        self.supervisor()
+            .filter(|(one, _)| one.party == *party)
+            .map(|(_, own)| own)
     }
 }
 

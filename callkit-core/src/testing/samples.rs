@@ -55,6 +55,7 @@ pub fn call(n: u64) -> CallRecord {
             joined_at: at,
             media_at: None,
             left_at: None,
+            supervising: None,
         }],
     }
 }
@@ -69,6 +70,7 @@ pub fn joined(mut call: CallRecord, agent: &AgentId) -> CallRecord {
         joined_at: call.created_at,
         media_at: None,
         left_at: None,
+        supervising: None,
     });
     call
 }

@@ -140,7 +140,7 @@ impl Dispatcher {
     }
 
     /// All work is done: idle, with the presence chosen meanwhile, or Offline if nobody is there.
-    fn settle(&mut self, step: &mut Step, agent: &AgentId) {
+    pub(super) fn settle(&mut self, step: &mut Step, agent: &AgentId) {
         let now = step.now;
         let next = self.book.edit_agent(agent, |record| {
             record.activity = Activity::Idle;

@@ -4,7 +4,7 @@ use callkit_core::agent::Link;
 use callkit_core::call::{
     CallRecord, CallState, CancelCause, Customer, EndReason, OfferOutcome, Participant, Party, Segment,
 };
-use callkit_core::event::EventKind;
+use callkit_core::event::{EventKind, LeaveCause};
 use callkit_core::id::{AgentId, CallId, QueueId};
 use callkit_core::time::Timestamp;
 
@@ -44,6 +44,7 @@ impl Dispatcher {
             joined_at: step.now,
             media_at: None,
             left_at: None,
+            supervising: None,
         };
         let record = CallRecord {
             id,
@@ -107,9 +108,13 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// C10 and C20.
+    /// C10 and C20. A supervisor who hangs up leaves (S3).
     pub(super) fn hang_up(&mut self, step: &mut Step, call: CallId, by: &Party) -> Result<(), Refused> {
         let record = self.check_party(call, by)?;
+        if record.supervision_of(by).is_some() {
+            self.supervisor_out(step, call, LeaveCause::Left);
+            return Ok(());
+        }
         let reason = match (by, &record.state) {
             (Party::Agent(_), _) => EndReason::Agent,
             (Party::Customer, CallState::Active { .. }) => EndReason::Customer,
@@ -180,6 +185,7 @@ impl Dispatcher {
         }
         let link = self.waiting_link(step, open.customer_up);
         let now = step.now;
+        self.supervisor_out(step, call, LeaveCause::CallOver);
         self.book.edit_call(call, |open| {
             let record = &mut open.record;
             record.priority = TOP;
@@ -212,6 +218,7 @@ impl Dispatcher {
         let Some(owner) = self.call(call).map(|record| record.owner().cloned()) else {
             return;
         };
+        self.supervisor_out(step, call, LeaveCause::CallOver);
         self.book.edit_call(call, |open| {
             let record = &mut open.record;
             record.state = CallState::Ended { at: now, reason };

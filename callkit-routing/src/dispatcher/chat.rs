@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callkit_core::call::Party;
+use callkit_core::call::{Party, SuperviseMode};
 use callkit_core::chat::{ChatMessage, MAX_CHAT_CHARS};
 use callkit_core::id::CallId;
 use callkit_core::redact::Private;
@@ -10,6 +10,7 @@ use callkit_core::redact::Private;
 use super::{Dispatcher, Step};
 use crate::effects::Action;
 use crate::input::{MAX_CHAT_BYTES, MAX_CHAT_MESSAGES, MAX_CLIENT_ID_BYTES, Refused};
+use crate::record::CallExt as _;
 
 /// The chat of an open call, by author and the author's key.
 #[derive(Debug, Default)]
@@ -41,6 +42,13 @@ impl Dispatcher {
         if let Some(known) = log.messages.get(&key) {
             step.first.push(Action::ChatAdded(known.clone()));
             return Ok(());
+        }
+        let record = self.call(call).ok_or(Refused::UnknownCall)?;
+        if record
+            .supervision_of(&key.0)
+            .is_some_and(|own| own.mode != SuperviseMode::Barge)
+        {
+            return Err(Refused::MayNotWrite);
         }
         let (from, client_id) = key;
         let body = text.expose();

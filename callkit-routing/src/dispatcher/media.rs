@@ -2,7 +2,7 @@
 
 use callkit_core::agent::{Activity, Link};
 use callkit_core::call::{CallRecord, CallState, EndReason, Party};
-use callkit_core::event::EventKind;
+use callkit_core::event::{EventKind, LeaveCause};
 use callkit_core::id::CallId;
 use callkit_core::time::Timestamp;
 
@@ -32,6 +32,7 @@ impl Dispatcher {
     pub(super) fn media_up(&mut self, step: &mut Step, call: CallId, party: &Party) -> Result<(), Refused> {
         let record = self.check_party(call, party)?;
         match &record.state {
+            _ if record.supervision_of(party).is_some() => self.supervisor_link(step, call, Link::Up),
             CallState::Connecting { .. } => self.media_ready(step, call, party),
             CallState::Active { .. } => self.talk_link(step, call, party, Link::Up),
             // Late news of a room that is being closed.
@@ -43,7 +44,11 @@ impl Dispatcher {
     /// C16, A11: the place is kept. A lost signaling connection alone never gets here.
     pub(super) fn media_lost(&mut self, step: &mut Step, call: CallId, party: &Party) -> Result<(), Refused> {
         let record = self.check_party(call, party)?;
+        let kept = self.book.timers.media_grace;
         match &record.state {
+            _ if record.supervision_of(party).is_some() => {
+                self.supervisor_link(step, call, grace(step.now, kept));
+            }
             CallState::Connecting {
                 customer_media,
                 agent_media,
@@ -59,8 +64,7 @@ impl Dispatcher {
                 }
             }
             CallState::Active { .. } => {
-                let link = grace(step.now, self.book.timers.media_grace);
-                self.talk_link(step, call, party, link);
+                self.talk_link(step, call, party, grace(step.now, kept));
             }
             _ => {}
         }
@@ -116,8 +120,12 @@ impl Dispatcher {
         }
     }
 
-    /// A side that was lost in a talk did not come back.
+    /// A side that was lost in a talk did not come back, or the third.
     pub(super) fn link_expired(&mut self, step: &mut Step, call: CallId) {
+        let third = self.call(call).and_then(CallRecord::supervisor);
+        if third.is_some_and(|(_, own)| is_over(own.link, step.now)) {
+            self.supervisor_out(step, call, LeaveCause::Lost);
+        }
         let Some((customer, agent)) = self.call(call).and_then(links) else {
             return;
         };

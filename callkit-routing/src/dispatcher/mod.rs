@@ -24,6 +24,7 @@ mod chat;
 mod media;
 mod offers;
 mod restore;
+mod supervise;
 
 pub(crate) use chat::ChatLog;
 
@@ -232,6 +233,8 @@ impl Dispatcher {
             } => self.chat(&mut step, call, from, client_id, text)?,
             Input::EndCall { call, reason } => self.end_by_system(&mut step, call, reason)?,
             Input::WrapUpDone { agent } => self.wrap_up_done(&mut step, &agent)?,
+            Input::SuperviseJoin { agent, call, mode } => self.supervise(&mut step, &agent, call, mode)?,
+            Input::SuperviseLeave { agent, call } => self.stop_supervising(&mut step, &agent, call)?,
             Input::Tick => self.tick(&mut step),
         }
         self.dispatch(&mut step);

@@ -203,6 +203,7 @@ impl Dispatcher {
             joined_at: step.now,
             media_at: None,
             left_at: None,
+            supervising: None,
         };
         self.close_offer(step, call, OfferOutcome::Accepted);
         self.book.edit_call(call, |open| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use callkit_core::agent::{Activity, Link, Presence};
-use callkit_core::call::{CallState, CancelCause, EndReason, OfferOutcome, Party};
+use callkit_core::call::{CallRecord, CallState, CancelCause, EndReason, OfferOutcome, Party};
 use callkit_core::chat::ChatMessage;
 use callkit_core::event::EventKind;
 use callkit_core::id::{AgentId, CallId, IdSource};
@@ -49,7 +49,7 @@ impl Dispatcher {
         let needed: BTreeSet<_> = open
             .calls
             .iter()
-            .filter_map(|call| call.owner().cloned())
+            .flat_map(|call| call.owner().cloned().into_iter().chain(supervisor_of(call)))
             .collect();
         for record in open.agents {
             match profiles.get(&record.id) {
@@ -78,6 +78,7 @@ impl Dispatcher {
 
         let owners = this.restore_agents(&mut step, &calls);
         for call in calls {
+            this.restore_supervisor(&mut step, call);
             this.restore_call(&mut step, call, &owners);
         }
         this.dispatch(&mut step);
@@ -108,6 +109,13 @@ impl Dispatcher {
             busy.insert(agent.clone(), activity);
             owners.insert(*id);
         }
+        // Who has a call of his own cannot supervise another.
+        for id in calls {
+            let supervisor = self.call(*id).and_then(supervisor_of);
+            if let Some(agent) = supervisor.filter(|agent| self.agent(agent).is_some()) {
+                busy.entry(agent).or_insert(Activity::Supervising { call: *id });
+            }
+        }
         let agents: Vec<_> = self.agents().map(|agent| agent.id.clone()).collect();
         for id in agents {
             let activity = busy.remove(&id);
@@ -129,7 +137,7 @@ impl Dispatcher {
         };
         let worked = matches!(
             record.activity,
-            Activity::Connecting { .. } | Activity::InCall { .. }
+            Activity::Connecting { .. } | Activity::InCall { .. } | Activity::Supervising { .. }
         );
         let freed = worked && next == Activity::Idle;
         if record.link != link || record.activity != next {
@@ -247,5 +255,13 @@ impl Dispatcher {
             }
             _ => {}
         }
+    }
+}
+
+/// Who supervises `call`.
+fn supervisor_of(call: &CallRecord) -> Option<AgentId> {
+    match &call.supervisor()?.0.party {
+        Party::Agent(agent) => Some(agent.clone()),
+        Party::Customer => None,
     }
 }

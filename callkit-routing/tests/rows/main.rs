@@ -5,5 +5,6 @@ mod batch;
 mod calls;
 mod chat;
 mod restart;
+mod supervise;
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod world;

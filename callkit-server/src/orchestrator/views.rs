@@ -184,10 +184,16 @@ fn link_view(record: &CallRecord, party: &Party, now: Timestamp) -> LinkView {
             ..
         } => match if is_customer { customer_link } else { agent_link } {
             Link::Up => LinkView::Up,
-            Link::Grace { deadline, .. } => LinkView::Reconnecting {
+            Link::Grace { deadline, since } => LinkView::Reconnecting {
                 for_ms: millis(*deadline, now),
+                lost_for_ms: millis(now, *since),
+                cause: None,
             },
-            Link::Down => LinkView::Reconnecting { for_ms: 0 },
+            Link::Down => LinkView::Reconnecting {
+                for_ms: 0,
+                lost_for_ms: 0,
+                cause: None,
+            },
         },
         _ => LinkView::Connecting,
     }
@@ -326,6 +332,7 @@ mod tests {
             joined_at: at(0),
             media_at: Some(at(10)),
             left_at: None,
+            supervising: None,
         }
     }
 
@@ -414,7 +421,11 @@ mod tests {
         assert_eq!(view.participants[0].link, LinkView::Up);
         assert_eq!(
             view.participants[1].link,
-            LinkView::Reconnecting { for_ms: 44_000 }
+            LinkView::Reconnecting {
+                for_ms: 44_000,
+                lost_for_ms: 1000,
+                cause: None
+            }
         );
         assert_eq!(
             (view.participants[0].slot, view.participants[1].slot),
