@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`id`] | typed identifiers and the injected source they come from |
 //! | [`time`] | [`Timestamp`](time::Timestamp), the [`Clock`](time::Clock) port |
+//! | [`quality`] | how a connection did, in words and samples |
 //! | [`redact`] | [`Private`](redact::Private) and [`Secret`](redact::Secret): values that do not print |
 //! | [`auth`] | principals, roles, the [`AuthProvider`](auth::AuthProvider) and [`AccessPolicy`](auth::AccessPolicy) ports |
 //! | [`call`] | the call record: states, segments, offers, participants |
@@ -27,6 +28,7 @@ pub mod chat;
 pub mod event;
 pub mod id;
 pub mod memory;
+pub mod quality;
 pub mod redact;
 pub mod store;
 #[cfg(feature = "testing")]

@@ -5,7 +5,13 @@ use callkit_core::call::EndReason;
 use callkit_core::id::{AgentId, CallId, CustomerId, MessageId, OfferId, ParticipantId, QueueId, SessionId};
 use callkit_core::redact::{Private, Secret};
 use callkit_signal::hub::SessionConfig;
-use callkit_signal::message::{AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event, EventFrame, IceServer, LimitedBy, LinkCause, LinkView, MediaReport, MediaState, OfferView, Outcome, ParticipantView, PathKind, Phase, PresenceChoice, QualityCause, QualityLevel, QualityView, QueueView, ReceivedTrack, Refusal, Request, RequestFrame, Role, SentTrack, ServerMessage, Snapshot, TrackDirection, TrackSource, TrackView, You, codes};
+use callkit_signal::message::{
+    AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event, EventFrame,
+    IceServer, LimitedBy, LinkCause, LinkView, MediaReport, MediaState, OfferView, Outcome, ParticipantView,
+    PathKind, Phase, PresenceChoice, QualityCause, QualityLevel, QualityView, QueueView, ReceivedTrack,
+    Refusal, Request, RequestFrame, Role, SentTrack, ServerMessage, Snapshot, TrackDirection, TrackSource,
+    TrackView, You, codes,
+};
 
 const CALL: u128 = 0x0190_a1b2_c3d4_e5f6;
 
@@ -520,9 +526,12 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
                 re: 11,
                 outcome: Outcome::Servers {
                     ice_servers: vec![IceServer {
-                        urls: ["stun:calls.example.com:3478", "turn:calls.example.com:3478?transport=udp"]
-                            .map(str::to_owned)
-                            .to_vec(),
+                        urls: [
+                            "stun:calls.example.com:3478",
+                            "turn:calls.example.com:3478?transport=udp",
+                        ]
+                        .map(str::to_owned)
+                        .to_vec(),
                         username: Some(Private::new("1767225900:p3f2a9c5e7b1d4f60".to_owned())),
                         credential: Some(Private::new("bnVsbCBpcyBub3QgYSBwYXNzd29yZA==".to_owned())),
                     }],

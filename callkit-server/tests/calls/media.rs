@@ -3,7 +3,9 @@
 use callkit_core::id::RoomId;
 use callkit_sfu::control::{JoinError, LossCause, MediaCall, Quality, SfuEvent};
 use callkit_sfu::sdp::SdpError;
-use callkit_signal::message::{DeviceState, Event, LinkView, MediaState, Outcome, Phase, QualityLevel, Request, Role};
+use callkit_signal::message::{
+    DeviceState, Event, LinkView, MediaState, Outcome, Phase, QualityLevel, Request, Role,
+};
 
 use crate::world::{World, is_reconnecting, one};
 
@@ -77,7 +79,11 @@ async fn lost_media_is_shown_to_both_and_comes_back_in_the_same_place() {
             .await;
         assert_eq!(
             one(&view, Role::Customer).link,
-            LinkView::Reconnecting { for_ms: 45_000 }
+            LinkView::Reconnecting {
+                for_ms: 45_000,
+                lost_for_ms: 0,
+                cause: None
+            }
         );
     }
     talk.customer

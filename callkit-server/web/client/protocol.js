@@ -21,6 +21,8 @@ export const MAX_CHAT_CHARS = 4000;
  * @property {number} [slot]
  * @property {'connecting' | 'up' | 'reconnecting'} link
  * @property {number} [for_ms] with `reconnecting`: how long the place is kept
+ * @property {number} [lost_for_ms] with `reconnecting`: for how long already
+ * @property {'left_page' | 'no_network' | 'media_only'} [cause] with `reconnecting`: what became of the person, if known
  * @property {MediaState} media
  * @property {string} [customer]
  * @property {boolean} [verified]
@@ -74,18 +76,83 @@ export const MAX_CHAT_CHARS = 4000;
  *
  * @typedef {object} QualityView
  * @property {string} participant
- * @property {'good' | 'fair' | 'poor'} level
+ * @property {QualityLevel} level
+ * @property {number} score
+ * @property {QualityCause} [cause]
  * @property {number} loss_up_percent
  * @property {number} loss_down_percent
  * @property {number} [rtt_ms]
+ * @property {number} jitter_ms
  * @property {number} bitrate_up
  * @property {number} bitrate_down
+ * @property {PathKind} [path]
+ * @property {TrackView[]} [tracks]
+ *
+ * @typedef {'good' | 'fair' | 'poor' | 'video_paused' | 'local_cpu' | 'no_sound'} QualityLevel
+ * @typedef {'your_network' | 'their_network' | 'server' | 'this_computer' | 'their_computer'} QualityCause
+ * @typedef {'direct' | 'tcp' | 'relay'} PathKind
+ * @typedef {'microphone' | 'camera' | 'screen' | 'screen_audio'} TrackSource
+ * @typedef {'none' | 'cpu' | 'bandwidth' | 'other'} LimitedBy
+ *
+ * @typedef {object} TrackView
+ * @property {'up' | 'down'} direction
+ * @property {TrackSource} source
+ * @property {string} [from]
+ * @property {number} score
+ * @property {boolean} [paused]
+ * @property {number} bitrate
+ * @property {number} [loss_percent]
+ * @property {number} [jitter_ms]
+ * @property {number} [fps]
+ * @property {number} [width]
+ * @property {number} [height]
+ * @property {string} [codec]
+ * @property {LimitedBy} [limited_by]
+ * @property {number} [freeze_ms_per_min]
+ * @property {number} [concealed_percent]
+ *
+ * @typedef {object} SentTrack
+ * @property {TrackSource} source
+ * @property {boolean} [on]
+ * @property {number | null} [bitrate]
+ * @property {number | null} [fps]
+ * @property {number | null} [width]
+ * @property {number | null} [height]
+ * @property {string | null} [codec]
+ * @property {LimitedBy | null} [limited_by]
+ * @property {number | null} [level]
+ * @property {number | null} [still_ms]
+ *
+ * @typedef {object} ReceivedTrack
+ * @property {number} slot
+ * @property {TrackSource} source
+ * @property {number | null} [bitrate]
+ * @property {number | null} [loss_percent]
+ * @property {number | null} [jitter_ms]
+ * @property {number | null} [buffer_ms]
+ * @property {number | null} [concealed_percent]
+ * @property {number | null} [level]
+ * @property {number | null} [fps]
+ * @property {number | null} [width]
+ * @property {number | null} [height]
+ * @property {string | null} [codec]
+ * @property {number | null} [freeze_ms]
+ * @property {number | null} [dropped_percent]
+ *
+ * @typedef {object} MediaReport
+ * @property {number} span_ms
+ * @property {number | null} [rtt_ms]
+ * @property {number | null} [available_up]
+ * @property {PathKind | null} [path]
+ * @property {SentTrack[]} sent
+ * @property {ReceivedTrack[]} received
  *
  * @typedef {object} Snapshot
  * @property {You} you
  * @property {AgentView} [agent]
  * @property {OfferView} [offer]
  * @property {CallView} [call]
+ * @property {CallView} [ended]
  * @property {ChatView[]} chat
  * @property {QueueView[]} queues
  *
@@ -115,6 +182,7 @@ export const MAX_CHAT_CHARS = 4000;
  *   | ({ type: 'presence.set' } & PresenceChoice) | { type: 'media.offer', call: string, sdp: string }
  *   | { type: 'media.servers' }
  *   | ({ type: 'media.state', call: string } & MediaState)
+ *   | { type: 'media.report', call: string, report: MediaReport }
  *   | { type: 'chat.send', call: string, client_id: string, text: string }} Request
  */
 
@@ -188,7 +256,7 @@ function isEvent(e) {
 /** @param {any} s */
 function isSnapshot(s) {
   return isObject(s) && isObject(s.you) && isText(s.you.role) && isText(s.you.id) && optional(s.agent, isAgent)
-    && optional(s.offer, isOffer) && optional(s.call, isCall) && isListOf(s.chat, isChat) && isListOf(s.queues, isQueue);
+    && optional(s.offer, isOffer) && optional(s.call, isCall) && optional(s.ended, isCall) && isListOf(s.chat, isChat) && isListOf(s.queues, isQueue);
 }
 
 /** @param {any} l */
@@ -239,7 +307,14 @@ function isIceServer(s) {
 /** @param {any} q */
 function isQuality(q) {
   return isObject(q) && isText(q.participant) && isText(q.level) && Number.isFinite(q.loss_up_percent)
-    && Number.isFinite(q.loss_down_percent) && isCount(q.bitrate_up) && isCount(q.bitrate_down);
+    && Number.isFinite(q.loss_down_percent) && isCount(q.bitrate_up) && isCount(q.bitrate_down)
+    && optional(q.score, isCount) && optional(q.cause, isText) && optional(q.tracks, isTracks);
+}
+
+/** @param {any} tracks */
+function isTracks(tracks) {
+  return isListOf(tracks, (t) => isObject(t) && isText(t.direction) && isText(t.source) && isCount(t.score)
+    && isCount(t.bitrate));
 }
 
 /** @param {unknown} value @returns {value is Record<string, any>} */

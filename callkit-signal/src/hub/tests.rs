@@ -47,6 +47,7 @@ fn snapshot() -> Snapshot {
         agent: None,
         offer: None,
         call: None,
+        ended: None,
         chat: Vec::new(),
         queues: Vec::new(),
     }

@@ -22,11 +22,11 @@ mod view;
 pub use client::{
     ClientInfo, ClientMessage, MAX_AWAY_REASON, MAX_CLIENT_ID, PresenceChoice, Request, RequestFrame,
 };
-pub use quality::{
-    LimitedBy, MAX_REPORTED_TRACKS, MediaReport, PathKind, QualityCause, QualityLevel, QualityView, ReceivedTrack,
-    SentTrack, TrackDirection, TrackSource, TrackView,
-};
 pub use ice::IceServer;
+pub use quality::{
+    LimitedBy, MAX_REPORTED_TRACKS, MediaReport, PathKind, QualityCause, QualityLevel, QualityView,
+    ReceivedTrack, SentTrack, TrackDirection, TrackSource, TrackView,
+};
 pub use server::{ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ServerMessage, Snapshot};
 pub use view::{
     AgentView, CallView, ChatView, DeviceState, HistoryEntry, LinkCause, LinkView, MediaState, OfferView,

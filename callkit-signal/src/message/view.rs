@@ -84,7 +84,25 @@ pub enum LinkView {
     Reconnecting {
         /// How much longer, milliseconds.
         for_ms: u64,
+        /// For how long already, milliseconds.
+        #[serde(default)]
+        lost_for_ms: u64,
+        /// What became of the person, as far as the server can tell yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<LinkCause>,
     },
+}
+
+/// What became of a person whose media is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkCause {
+    /// The page is gone: closed, reloaded, crashed. A reload comes back within seconds.
+    LeftPage,
+    /// Neither media nor signaling arrives: no network, or the computer sleeps.
+    NoNetwork,
+    /// The page is there and signals; only media does not get through.
+    MediaOnly,
 }
 
 /// What a participant has switched on.
@@ -227,38 +245,6 @@ pub struct ChatView {
     pub text: Private<String>,
     /// When, milliseconds since the Unix epoch.
     pub at_ms: u64,
-}
-
-/// Rough quality of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QualityLevel {
-    /// Nothing to say.
-    Good,
-    /// Noticeable.
-    Fair,
-    /// Disturbing.
-    Poor,
-}
-
-/// Measured quality of one participant's connection to the server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct QualityView {
-    /// Whose.
-    pub participant: ParticipantId,
-    /// Summary.
-    pub level: QualityLevel,
-    /// Packets lost on the way to the server, percent.
-    pub loss_up_percent: f32,
-    /// Packets lost on the way from the server, percent.
-    pub loss_down_percent: f32,
-    /// Round trip between the participant and the server, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rtt_ms: Option<u32>,
-    /// Bits per second received from the participant.
-    pub bitrate_up: u32,
-    /// Bits per second sent to the participant.
-    pub bitrate_down: u32,
 }
 
 /// An ended call in a list (HTTP API).

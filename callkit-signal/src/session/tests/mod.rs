@@ -46,6 +46,7 @@ fn snapshot(name: &str) -> Snapshot {
         agent: None,
         offer: None,
         call: None,
+        ended: None,
         chat: Vec::new(),
         queues: Vec::new(),
     }
