@@ -48,7 +48,7 @@
 //!         match report {
 //!             HubEvent::Opened { open, .. } => {
 //!                 let you = You { role: Role::Customer, id: "7".into(), name: None };
-//!                 open.welcome(Snapshot { you, agent: None, offer: None, call: None, ended: None, chat: vec![], queues: vec![] });
+//!                 open.welcome(Snapshot { you, agent: None, offer: None, call: None, ended: None, chat: vec![], queues: vec![], calls: vec![] });
 //!             }
 //!             HubEvent::Request { reply, .. } => reply.ok(Outcome::Done),
 //!             _ => {}

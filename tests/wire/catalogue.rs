@@ -1,16 +1,16 @@
 //! One example of every message of `callkit.v1`, in the order of a call.
 
 use callkit_core::agent::{Activity, Presence};
-use callkit_core::call::EndReason;
+use callkit_core::call::{EndReason, SuperviseMode};
 use callkit_core::id::{AgentId, CallId, CustomerId, MessageId, OfferId, ParticipantId, QueueId, SessionId};
 use callkit_core::redact::{Private, Secret};
 use callkit_signal::hub::SessionConfig;
 use callkit_signal::message::{
-    AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event, EventFrame,
-    IceServer, LimitedBy, LinkCause, LinkView, MediaReport, MediaState, OfferView, Outcome, ParticipantView,
-    PathKind, Phase, PresenceChoice, QualityCause, QualityLevel, QualityView, QueueView, ReceivedTrack,
-    Refusal, Request, RequestFrame, Role, SentTrack, ServerMessage, Snapshot, TrackDirection, TrackSource,
-    TrackView, You, codes,
+    ActiveCallView, AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event,
+    EventFrame, IceServer, LimitedBy, LinkCause, LinkView, MediaReport, MediaState, OfferView, Outcome,
+    ParticipantView, PathKind, Phase, PresenceChoice, QualityCause, QualityLevel, QualityView, QueueView,
+    ReceivedTrack, Refusal, Request, RequestFrame, Role, SentTrack, ServerMessage, Snapshot, TrackDirection,
+    TrackSource, TrackView, You, codes,
 };
 
 const CALL: u128 = 0x0190_a1b2_c3d4_e5f6;
@@ -61,6 +61,7 @@ fn participants(you: Role) -> Vec<ParticipantView> {
             },
             customer: (you == Role::Operator).then(customer),
             verified: false,
+            supervising: None,
         },
         ParticipantView {
             id: ParticipantId::from(CALL + 5),
@@ -81,6 +82,7 @@ fn participants(you: Role) -> Vec<ParticipantView> {
             },
             customer: None,
             verified: true,
+            supervising: None,
         },
     ]
 }
@@ -100,6 +102,40 @@ fn view(phase: Phase, you: Role) -> CallView {
         version: 7,
         phase,
         participants,
+    }
+}
+
+/// A talk with a supervisor in it, as each side sees it: whispering; for the customer, barging.
+fn supervised(you: Role) -> CallView {
+    let mut view = view(Phase::Active { for_ms: 65_000 }, you);
+    view.participants.push(ParticipantView {
+        id: ParticipantId::from(CALL + 7),
+        role: Role::Supervisor,
+        you: you == Role::Supervisor,
+        name: name("Maria"),
+        slot: (you != Role::Supervisor).then_some(1),
+        link: LinkView::Up,
+        media: MediaState {
+            microphone: true,
+            ..MediaState::default()
+        },
+        customer: None,
+        verified: false,
+        supervising: (you != Role::Customer).then_some(SuperviseMode::Whisper),
+    });
+    view
+}
+
+fn active_call() -> ActiveCallView {
+    ActiveCallView {
+        id: call(),
+        queue: queue(),
+        agent: agent(),
+        agent_name: name("Irina"),
+        customer: customer(),
+        name: name("Anna"),
+        for_ms: 65_000,
+        supervisor: AgentId::new("maria").ok(),
     }
 }
 
@@ -377,6 +413,20 @@ pub(crate) fn client() -> Vec<(&'static str, ClientMessage)> {
                 },
             ),
         ),
+        (
+            "supervise.join",
+            request(
+                20,
+                Request::SuperviseJoin {
+                    call: call(),
+                    mode: SuperviseMode::Whisper,
+                },
+            ),
+        ),
+        (
+            "supervise.leave",
+            request(21, Request::SuperviseLeave { call: call() }),
+        ),
     ]
 }
 
@@ -408,6 +458,7 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
         ended: None,
         chat: vec![line(true)],
         queues: Vec::new(),
+        calls: Vec::new(),
     };
     let staff_snapshot = Snapshot {
         you: You {
@@ -421,6 +472,22 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
         ended: None,
         chat: Vec::new(),
         queues: vec![queue_view()],
+        calls: Vec::new(),
+    };
+    let supervisor_snapshot = Snapshot {
+        you: You {
+            role: Role::Supervisor,
+            id: "maria".to_owned(),
+            name: name("Maria"),
+        },
+        agent: Some(agent_view(
+            Presence::Offline,
+            Activity::Supervising { call: call() },
+        )),
+        offer: None,
+        call: Some(supervised(Role::Supervisor)),
+        calls: vec![active_call()],
+        ..staff_snapshot.clone()
     };
     let late_snapshot = Snapshot {
         call: None,
@@ -473,6 +540,7 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
         ),
         ("welcome customer", welcome(customer_snapshot)),
         ("welcome operator", welcome(staff_snapshot)),
+        ("welcome supervisor", welcome(supervisor_snapshot)),
         ("welcome after the end", welcome(late_snapshot)),
         (
             "resumed",
@@ -658,6 +726,29 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
         ),
         ("queue", event(12, Event::Queue { queue: queue_view() })),
         ("chat", event(13, Event::Chat { message: line(false) })),
+        (
+            "call supervised operator",
+            event(
+                16,
+                Event::Call {
+                    call: supervised(Role::Operator),
+                },
+            ),
+        ),
+        (
+            "call supervised customer",
+            event(
+                17,
+                Event::Call {
+                    call: supervised(Role::Customer),
+                },
+            ),
+        ),
+        (
+            "calls.changed",
+            event(18, Event::CallsChanged { call: active_call() }),
+        ),
+        ("calls.gone", event(19, Event::CallsGone { call: call() })),
         (
             "quality",
             event(

@@ -273,6 +273,7 @@ impl Desk {
                 .iter()
                 .filter_map(|queue| self.queue_view(now, queue))
                 .collect(),
+            calls: Vec::new(),
         };
         let seen = call.and_then(|call| Some((call.id, call.participant(&party)?.id)));
         if let Some((call, participant)) = seen {

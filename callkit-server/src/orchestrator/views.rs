@@ -157,6 +157,7 @@ fn participant_view(
         media: scene.media.get(&one.id).copied().unwrap_or(ASSUMED_MEDIA),
         customer: (is_customer && *reader != Party::Customer).then_some(record.customer.id),
         verified: is_customer && record.customer.verified,
+        supervising: None,
     }
 }
 

@@ -50,6 +50,7 @@ fn snapshot() -> Snapshot {
         ended: None,
         chat: Vec::new(),
         queues: Vec::new(),
+        calls: Vec::new(),
     }
 }
 

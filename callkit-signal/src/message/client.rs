@@ -1,5 +1,6 @@
 //! What a page sends.
 
+use callkit_core::call::SuperviseMode;
 use callkit_core::chat::MAX_CHAT_CHARS;
 use callkit_core::id::{CallId, OfferId, QueueId, SessionId};
 use callkit_core::redact::{Private, Secret};
@@ -139,6 +140,21 @@ pub enum Request {
         /// 1 to 4000 characters.
         text: Private<String>,
     },
+    /// Supervisor: become the third in a talk, or, being it, go on in another mode. Answered once the mode is
+    /// in force. `media.offer` follows.
+    #[serde(rename = "supervise.join")]
+    SuperviseJoin {
+        /// Which call.
+        call: CallId,
+        /// How.
+        mode: SuperviseMode,
+    },
+    /// Supervisor: leave; the call goes on.
+    #[serde(rename = "supervise.leave")]
+    SuperviseLeave {
+        /// Which call.
+        call: CallId,
+    },
 }
 
 /// Longest `client_id` of a line of chat, in bytes.
@@ -148,7 +164,7 @@ pub const MAX_AWAY_REASON: usize = 100;
 
 impl Request {
     /// The `type` of every request.
-    pub const TYPES: [&str; 10] = [
+    pub const TYPES: [&str; 12] = [
         "call.start",
         "call.hangup",
         "offer.accept",
@@ -159,6 +175,8 @@ impl Request {
         "media.state",
         "media.report",
         "chat.send",
+        "supervise.join",
+        "supervise.leave",
     ];
 
     /// Checks the limits that the types do not carry.
@@ -196,7 +214,9 @@ impl Request {
             | Self::PresenceSet { .. }
             | Self::MediaOffer { .. }
             | Self::MediaServers {}
-            | Self::MediaStateSet { .. } => Ok(()),
+            | Self::MediaStateSet { .. }
+            | Self::SuperviseJoin { .. }
+            | Self::SuperviseLeave { .. } => Ok(()),
         }
     }
 }

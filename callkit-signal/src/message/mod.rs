@@ -29,8 +29,8 @@ pub use quality::{
 };
 pub use server::{ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ServerMessage, Snapshot};
 pub use view::{
-    AgentView, CallView, ChatView, DeviceState, HistoryEntry, LinkCause, LinkView, MediaState, OfferView,
-    ParticipantView, Phase, QueueView, Role, You,
+    ActiveCallView, AgentView, CallView, ChatView, DeviceState, HistoryEntry, LinkCause, LinkView,
+    MediaState, OfferView, ParticipantView, Phase, QueueView, Role, You,
 };
 
 /// The WebSocket subprotocol.
@@ -41,3 +41,5 @@ pub const MAX_FRAME: usize = 64 * 1024;
 pub const MAX_SERVER_FRAME: usize = 1024 * 1024;
 /// Most bytes of chat in a snapshot, as JSON; of a longer chat the oldest lines are left out.
 pub const MAX_SNAPSHOT_CHAT: usize = 512 * 1024;
+/// Most talks in a supervisor's snapshot: together with the longest chat they fit into a frame.
+pub const MAX_LISTED_CALLS: usize = 500;

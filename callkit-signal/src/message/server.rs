@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::codes;
 use super::ice::IceServer;
 use super::quality::QualityView;
-use super::view::{AgentView, CallView, ChatView, OfferView, QueueView, You};
+use super::view::{ActiveCallView, AgentView, CallView, ChatView, OfferView, QueueView, You};
 
 /// A frame from the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -281,6 +281,10 @@ pub struct Snapshot {
     /// Staff: the queues one serves.
     #[serde(default)]
     pub queues: Vec<QueueView>,
+    /// Supervisors: the talks that one may supervise, at most [`MAX_LISTED_CALLS`](super::MAX_LISTED_CALLS);
+    /// of more, those that began last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ActiveCallView>,
 }
 
 /// What can happen. Each event carries the whole new state of its subject, so a client that knows the
@@ -323,6 +327,18 @@ pub enum Event {
     Queue {
         /// The new state.
         queue: QueueView,
+    },
+    /// Supervisors: a talk began, or is supervised by somebody else than before.
+    #[serde(rename = "calls.changed")]
+    CallsChanged {
+        /// The talk.
+        call: ActiveCallView,
+    },
+    /// Supervisors: a talk ended, or went back to the queue.
+    #[serde(rename = "calls.gone")]
+    CallsGone {
+        /// Which one.
+        call: CallId,
     },
     /// A line of chat, one's own included.
     #[serde(rename = "chat")]

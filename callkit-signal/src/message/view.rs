@@ -1,7 +1,7 @@
 //! What a role may see of calls, agents and queues. What is not here does not leave the server.
 
 use callkit_core::agent::{Activity, Presence};
-use callkit_core::call::EndReason;
+use callkit_core::call::{EndReason, SuperviseMode};
 use callkit_core::id::{AgentId, CallId, CustomerId, MessageId, OfferId, ParticipantId, QueueId};
 use callkit_core::redact::Private;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ pub enum Role {
     Customer,
     /// A member of staff.
     Operator,
+    /// A member of staff who may supervise; in a call, its third participant.
+    Supervisor,
 }
 
 /// Who the client is.
@@ -163,6 +165,33 @@ pub struct ParticipantView {
     /// Whether the name comes from a verified source.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub verified: bool,
+    /// Staff only: how a supervisor takes part. The customer is shown a supervisor in barge only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervising: Option<SuperviseMode>,
+}
+
+/// A talk that can be supervised, as a supervisor sees it in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveCallView {
+    /// Identity.
+    pub id: CallId,
+    /// The queue.
+    pub queue: QueueId,
+    /// Who talks with the customer.
+    pub agent: AgentId,
+    /// The agent's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_name: Option<Private<String>>,
+    /// Who is calling.
+    pub customer: CustomerId,
+    /// The customer's name, if given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Private<String>>,
+    /// Duration so far, milliseconds.
+    pub for_ms: u64,
+    /// Who supervises it already: such a call is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<AgentId>,
 }
 
 /// A call that rings at an agent.

@@ -49,6 +49,7 @@ fn snapshot(name: &str) -> Snapshot {
         ended: None,
         chat: Vec::new(),
         queues: Vec::new(),
+        calls: Vec::new(),
     }
 }
 
