@@ -205,16 +205,17 @@ impl SyntheticClient {
 
     /// Queues a connectivity check, at once.
     pub fn check(&mut self) {
+        let id = self.random.next_u128();
         let Some(request) = self.server.as_ref().and_then(|server| {
             let user = format!("{}:{}", server.ufrag, self.credentials.ufrag);
-            self.request(&user, &server.pwd)
+            self.request(id, &user, &server.pwd)
         }) else {
             return;
         };
         self.outgoing.push_back(request);
     }
 
-    fn request(&self, user: &str, pwd: &Secret<String>) -> Option<Vec<u8>> {
+    fn request(&self, transaction: u128, user: &str, pwd: &Secret<String>) -> Option<Vec<u8>> {
         let provider = self.identity.provider();
         let attribute = |typ, value: &[u8]| RawAttribute {
             typ,
@@ -222,7 +223,7 @@ impl SyntheticClient {
             value: value.to_vec(),
         };
         let mut id = [0; 12];
-        id.copy_from_slice(&self.random.clone().next_u128().to_be_bytes()[..12]);
+        id.copy_from_slice(&transaction.to_be_bytes()[..12]);
         let integrity =
             MessageIntegrity::new_short_term_integrity_with_provider(pwd.expose().clone(), provider.crypto());
         let mut request = Message::new();
@@ -326,6 +327,27 @@ impl SyntheticClient {
             }
         }
         outcome
+    }
+
+    /// Seals the plain RTP packet in the first `len` bytes of `buffer`, which has [`RTP_TRAILER`] bytes more;
+    /// the sealed length. `None` before the handshake.
+    pub fn seal_rtp(&mut self, buffer: &mut [u8], len: usize) -> Option<usize> {
+        self.session.as_mut()?.seal_rtp(buffer, len).ok()
+    }
+
+    /// As [`seal_rtp`](Self::seal_rtp) for RTCP, with [`RTCP_TRAILER`] bytes more.
+    pub fn seal_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Option<usize> {
+        self.session.as_mut()?.seal_rtcp(buffer, len).ok()
+    }
+
+    /// Opens a media packet of the server in place; the plain length. `None` if it is not one, or not authentic.
+    pub fn open(&mut self, datagram: &mut [u8]) -> Option<usize> {
+        let session = self.session.as_mut()?;
+        match classify(datagram) {
+            PacketKind::Rtp => session.open_rtp(datagram).ok(),
+            PacketKind::Rtcp => session.open_rtcp(datagram).ok(),
+            _ => None,
+        }
     }
 
     /// Seals and queues a plain RTP packet. Nothing happens before the handshake.

@@ -12,6 +12,8 @@ use crate::sdp::Fingerprint;
 pub const MICROPHONE_PAYLOAD: u8 = 111;
 /// Payload type of VP8.
 pub const CAMERA_PAYLOAD: u8 = 96;
+/// Id of the header extension with the transport-wide number.
+pub const TRANSPORT_CC_EXTENSION: u8 = 3;
 /// Id of the mid header extension.
 pub const MID_EXTENSION: u8 = 4;
 
@@ -87,7 +89,7 @@ fn section(
     )?;
     write!(
         sdp,
-        "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n"
+        "a=extmap:{TRANSPORT_CC_EXTENSION} http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n"
     )?;
     write!(
         sdp,
@@ -181,6 +183,9 @@ impl AnswerView {
         let value = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name));
         let candidate = |line: &str| {
             let words: Vec<&str> = line.strip_prefix("a=candidate:")?.split(' ').collect();
+            if !words.get(2)?.eq_ignore_ascii_case("udp") {
+                return None;
+            }
             let ip = words.get(4)?.parse().ok()?;
             Some(SocketAddr::new(ip, words.get(5)?.parse().ok()?))
         };
