@@ -38,8 +38,6 @@ pub enum Level {
 pub enum Cause {
     /// The way between this person and the server.
     Network,
-    /// The way between somebody else in the call and the server.
-    OtherNetwork,
     /// The server.
     Server,
     /// This person's computer or devices.

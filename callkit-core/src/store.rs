@@ -1,4 +1,4 @@
-//! [`SessionStore`]: where calls, agents, chat and events are kept, a transition and its events together
+//! [`SessionStore`]: where calls, agents, chat, quality and events are kept, a transition and its events together
 //! or not at all.
 
 use std::fmt;
@@ -14,6 +14,7 @@ use crate::call::CallRecord;
 use crate::chat::ChatMessage;
 use crate::event::EventEnvelope;
 use crate::id::{AgentId, CallId, CustomerId};
+use crate::quality::QualitySample;
 use crate::time::Timestamp;
 
 /// A record after a change, with the version that the change was made from.
@@ -36,13 +37,20 @@ pub struct Commit {
     pub chat: Vec<ChatMessage>,
     /// New events, in the order they happened.
     pub events: Vec<EventEnvelope>,
+    /// New samples of quality.
+    #[serde(default)]
+    pub quality: Vec<QualitySample>,
 }
 
 impl Commit {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.agents.is_empty() && self.chat.is_empty() && self.events.is_empty()
+        self.calls.is_empty()
+            && self.agents.is_empty()
+            && self.chat.is_empty()
+            && self.events.is_empty()
+            && self.quality.is_empty()
     }
 }
 
@@ -115,7 +123,7 @@ impl StoreError {
     }
 }
 
-/// Keeps calls, agents, chat and the event outbox.
+/// Keeps calls, agents, chat, samples of quality and the event outbox.
 ///
 /// # Contract
 /// - **Atomic**: [`commit`](Self::commit) writes everything or nothing, also when the process dies in it.
@@ -152,6 +160,9 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// The chat of a call, in order.
     async fn chat(&self, call: CallId) -> Result<Vec<ChatMessage>, StoreError>;
 
+    /// The samples of quality of a call, by time.
+    async fn quality(&self, call: CallId) -> Result<Vec<QualitySample>, StoreError>;
+
     /// Events after outbox position `after` (0 = from the start), each with its position, at most `limit`.
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<(u64, EventEnvelope)>, StoreError>;
 }
@@ -179,6 +190,10 @@ macro_rules! forward_session_store {
 
             async fn chat(&self, call: CallId) -> Result<Vec<ChatMessage>, StoreError> {
                 (**self).chat(call).await
+            }
+
+            async fn quality(&self, call: CallId) -> Result<Vec<QualitySample>, StoreError> {
+                (**self).quality(call).await
             }
 
             async fn events(&self, after: u64, limit: u32) -> Result<Vec<(u64, EventEnvelope)>, StoreError> {

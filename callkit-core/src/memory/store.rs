@@ -10,6 +10,7 @@ use crate::call::CallRecord;
 use crate::chat::ChatMessage;
 use crate::event::EventEnvelope;
 use crate::id::{AgentId, CallId};
+use crate::quality::QualitySample;
 use crate::store::{Commit, HistoryFilter, MAX_PAGE, OpenState, PageRequest, SessionStore, StoreError};
 
 /// Keeps everything in memory; lost with the process.
@@ -24,6 +25,7 @@ struct Inner {
     agents: BTreeMap<AgentId, AgentRecord>,
     chat: BTreeMap<CallId, Vec<ChatMessage>>,
     events: Vec<EventEnvelope>,
+    quality: BTreeMap<CallId, Vec<QualitySample>>,
 }
 
 impl MemorySessionStore {
@@ -87,6 +89,9 @@ impl SessionStore for MemorySessionStore {
             inner.chat.entry(message.call).or_default().push(message.clone());
         }
         inner.events.extend_from_slice(&commit.events);
+        for sample in &commit.quality {
+            inner.quality.entry(sample.call).or_default().push(sample.clone());
+        }
         Ok(())
     }
 
@@ -144,6 +149,12 @@ impl SessionStore for MemorySessionStore {
         let mut chat = self.lock().chat.get(&call).cloned().unwrap_or_default();
         chat.sort_by_key(|message| message.seq);
         Ok(chat)
+    }
+
+    async fn quality(&self, call: CallId) -> Result<Vec<QualitySample>, StoreError> {
+        let mut samples = self.lock().quality.get(&call).cloned().unwrap_or_default();
+        samples.sort_by_key(|sample| sample.at);
+        Ok(samples)
     }
 
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<(u64, EventEnvelope)>, StoreError> {

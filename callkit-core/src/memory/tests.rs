@@ -13,6 +13,7 @@ use crate::call::CallRecord;
 use crate::chat::ChatMessage;
 use crate::event::EventEnvelope;
 use crate::id::CallId;
+use crate::quality::QualitySample;
 use crate::redact::Private;
 use crate::store::{Commit, HistoryFilter, OpenState, PageRequest, SessionStore, StoreError};
 use crate::testing::{block_on, samples, store as laws};
@@ -85,6 +86,7 @@ enum Fault {
     ShowsEndedCallsAsOpen,
     TellsNoTime,
     StartsPositionsAnew,
+    ListsQualityAsWritten,
 }
 
 #[derive(Debug)]
@@ -199,6 +201,14 @@ impl SessionStore for Broken {
         self.inner.chat(call).await
     }
 
+    async fn quality(&self, call: CallId) -> Result<Vec<QualitySample>, StoreError> {
+        let mut samples = self.inner.quality(call).await?;
+        if self.fault == Fault::ListsQualityAsWritten {
+            samples.reverse();
+        }
+        Ok(samples)
+    }
+
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<(u64, EventEnvelope)>, StoreError> {
         let restarts = u64::from(self.reopened.load(Ordering::SeqCst)) * 100;
         let events = self.inner.events(after.saturating_sub(restarts), limit).await?;
@@ -248,6 +258,9 @@ fn a_store_that_breaks_a_promise_is_found_out() {
     ))));
     assert!(is_caught(laws::the_open_state_is_what_goes_on(&broken(
         Fault::ShowsEndedCallsAsOpen
+    ))));
+    assert!(is_caught(laws::quality_is_by_time_and_of_its_call(&broken(
+        Fault::ListsQualityAsWritten
     ))));
     assert!(is_caught(laws::a_commit_is_read_back_whole(&broken(
         Fault::TellsNoTime

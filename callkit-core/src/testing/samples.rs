@@ -5,6 +5,7 @@ use crate::call::{CallRecord, CallState, Customer, EndReason, Participant, Party
 use crate::chat::ChatMessage;
 use crate::event::{CallPosition, EventEnvelope, EventKind};
 use crate::id::{AgentId, CallId, CustomerId, EventId, MessageId, ParticipantId, QueueId};
+use crate::quality::{Cause, Level, QualitySample};
 use crate::redact::Private;
 use crate::time::Timestamp;
 
@@ -133,5 +134,25 @@ pub fn event(call: &CallRecord, seq: u64) -> EventEnvelope {
             queue: call.queue.clone(),
             customer: call.customer.id,
         },
+    }
+}
+
+/// A sample of the customer's quality, `seconds` after the call was created.
+#[must_use]
+pub fn quality(call: &CallRecord, seconds: u64) -> QualitySample {
+    QualitySample {
+        call: call.id,
+        participant: call.participants[0].id,
+        party: Party::Customer,
+        at: call.created_at + std::time::Duration::from_secs(seconds),
+        level: Level::Poor,
+        score: 34,
+        cause: Some(Cause::Network),
+        loss_up_permille: 85,
+        loss_down_permille: 0,
+        rtt_ms: Some(140),
+        jitter_ms: 22,
+        up_kbps: 620,
+        down_kbps: 900,
     }
 }

@@ -49,6 +49,7 @@ macro_rules! session_store_conformance {
             a_dropped_commit_is_whole_or_absent
             a_chat_message_is_kept_once
             chat_is_in_order_and_of_its_call
+            quality_is_by_time_and_of_its_call
             events_keep_their_order_and_their_positions
             the_open_state_is_what_goes_on
             history_pages_cover_everything_once_newest_first
@@ -107,6 +108,7 @@ fn full(n: u64) -> Commit {
         agents: vec![new(samples::agent(&format!("agent{n}")))],
         chat: vec![samples::chat(call.id, Party::Customer, 1)],
         events: vec![samples::event(&call, 1), samples::event(&call, 2)],
+        quality: vec![samples::quality(&call, 1)],
         calls: vec![new(call)],
     }
 }
@@ -127,6 +129,11 @@ async fn presence<S: SessionStore + ?Sized>(store: &S, commit: &Commit) -> bool 
             .chat(call.id)
             .await
             .expect("a working store reads chat")
+            .is_empty(),
+        !store
+            .quality(call.id)
+            .await
+            .expect("a working store reads quality")
             .is_empty(),
         events.iter().any(|(_, event)| event.id == commit.events[0].id),
         events.iter().any(|(_, event)| event.id == commit.events[1].id),
@@ -430,6 +437,28 @@ pub async fn chat_is_in_order_and_of_its_call<S: SessionStore + ?Sized>(store: &
         .map(|message| message.seq)
         .collect();
     assert_eq!(seqs, [1, 2, 9, 10]);
+}
+
+/// Samples come back whole, by time whatever the order they were written in, also after the end of the call.
+///
+/// # Panics
+/// If they do not.
+pub async fn quality_is_by_time_and_of_its_call<S: SessionStore + ?Sized>(store: &S) {
+    let (first, second) = (samples::call(1), samples::call(2));
+    let begun = Commit {
+        quality: vec![samples::quality(&first, 3), samples::quality(&second, 2)],
+        calls: vec![new(first.clone()), new(second)],
+        ..Commit::default()
+    };
+    written(store, &begun).await;
+    let late = Commit {
+        quality: vec![samples::quality(&first, 1), samples::quality(&first, 10)],
+        ..Commit::default()
+    };
+    written(store, &late).await;
+    let kept = store.quality(first.id).await.expect("reads");
+    let wanted = [1, 3, 10].map(|at| samples::quality(&first, at));
+    assert_eq!(kept, wanted);
 }
 
 /// Ordered: a consumer that remembers a position misses nothing and gets nothing twice.

@@ -9,6 +9,7 @@ use callkit_core::chat::ChatMessage;
 use callkit_core::event::EventEnvelope;
 use callkit_core::id::CallId;
 use callkit_core::memory::MemorySessionStore;
+use callkit_core::quality::QualitySample;
 use callkit_core::redact::Private;
 use callkit_core::store::{Commit, HistoryFilter, OpenState, PageRequest, SessionStore, StoreError};
 use callkit_signal::message::{Event, Request};
@@ -65,6 +66,10 @@ impl SessionStore for Failing {
 
     async fn chat(&self, call: CallId) -> Result<Vec<ChatMessage>, StoreError> {
         self.inner.chat(call).await
+    }
+
+    async fn quality(&self, call: CallId) -> Result<Vec<QualitySample>, StoreError> {
+        self.inner.quality(call).await
     }
 
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<(u64, EventEnvelope)>, StoreError> {

@@ -21,6 +21,7 @@ use callkit_core::call::CallRecord;
 use callkit_core::chat::ChatMessage;
 use callkit_core::event::EventEnvelope;
 use callkit_core::id::CallId;
+use callkit_core::quality::QualitySample;
 use callkit_core::store::{Commit, HistoryFilter, OpenState, PageRequest, SessionStore, StoreError};
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -109,14 +110,21 @@ impl SqliteStore {
 }
 
 fn migrator() -> Migrator {
-    let calls = include_str!("../../../migrations/0001_calls.sql");
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("calls"),
-        MigrationType::Simple,
-        calls.into_sql_str(),
-        false,
-    )])
+    let migrations = [
+        ("calls", include_str!("../../../migrations/0001_calls.sql")),
+        ("quality", include_str!("../../../migrations/0002_quality.sql")),
+    ];
+    let numbered = (1..).zip(migrations).map(|(number, (name, statements))| {
+        let statements = statements.into_sql_str();
+        Migration::new(
+            number,
+            Cow::Borrowed(name),
+            MigrationType::Simple,
+            statements,
+            false,
+        )
+    });
+    Migrator::with_migrations(numbered.collect())
 }
 
 /// Makes the folder of `path` and locks it. The kernel gives the lock back when the process ends, however
@@ -163,6 +171,10 @@ impl SessionStore for SqliteStore {
 
     async fn chat(&self, call: CallId) -> Result<Vec<ChatMessage>, StoreError> {
         read::chat(&self.readers, call).await
+    }
+
+    async fn quality(&self, call: CallId) -> Result<Vec<QualitySample>, StoreError> {
+        read::quality(&self.readers, call).await
     }
 
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<(u64, EventEnvelope)>, StoreError> {

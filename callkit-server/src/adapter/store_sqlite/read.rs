@@ -4,6 +4,7 @@ use callkit_core::call::CallRecord;
 use callkit_core::chat::ChatMessage;
 use callkit_core::event::EventEnvelope;
 use callkit_core::id::CallId;
+use callkit_core::quality::QualitySample;
 use callkit_core::store::{HistoryFilter, MAX_PAGE, OpenState, PageRequest, StoreError};
 use callkit_core::time::Timestamp;
 use sqlx::sqlite::{Sqlite, SqlitePool, SqliteRow};
@@ -104,6 +105,15 @@ pub(super) async fn chat(pool: &SqlitePool, call: CallId) -> Result<Vec<ChatMess
         .await
         .map_err(failed("reading chat"))?;
     documents("chat", &rows)
+}
+
+pub(super) async fn quality(pool: &SqlitePool, call: CallId) -> Result<Vec<QualitySample>, StoreError> {
+    let rows = sqlx::query("SELECT record FROM quality WHERE call = ?1 ORDER BY at, rowid")
+        .bind(call.to_string())
+        .fetch_all(pool)
+        .await
+        .map_err(failed("reading quality"))?;
+    documents("quality", &rows)
 }
 
 pub(super) async fn events(

@@ -6,6 +6,7 @@ use callkit_core::agent::AgentRecord;
 use callkit_core::call::{CallRecord, Party};
 use callkit_core::chat::ChatMessage;
 use callkit_core::event::EventEnvelope;
+use callkit_core::quality::QualitySample;
 use callkit_core::store::{Change, Commit, StoreError};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
@@ -30,6 +31,9 @@ pub(super) async fn commit(pool: &SqlitePool, commit: &Commit) -> Result<(), Sto
     }
     for event in &commit.events {
         write_event(&mut transaction, event).await?;
+    }
+    for sample in &commit.quality {
+        write_quality(&mut transaction, sample).await?;
     }
     transaction.commit().await.map_err(failed("committing"))
 }
@@ -137,5 +141,16 @@ async fn write_event(connection: &mut SqliteConnection, event: &EventEnvelope) -
         .execute(connection)
         .await
         .map_err(failed("writing an event"))?;
+    Ok(())
+}
+
+async fn write_quality(connection: &mut SqliteConnection, sample: &QualitySample) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO quality (call, at, record) VALUES (?1, ?2, ?3)")
+        .bind(sample.call.to_string())
+        .bind(integer(sample.at.as_millis())?)
+        .bind(encode(sample)?)
+        .execute(connection)
+        .await
+        .map_err(failed("writing quality"))?;
     Ok(())
 }
