@@ -11,7 +11,10 @@ export const MAX_CHAT_CHARS = 4000;
 /**
  * @typedef {'customer' | 'operator'} Role
  * @typedef {{ role: Role, id: string, name?: string }} You
- * @typedef {{ microphone: boolean, camera: boolean, screen: boolean }} MediaState
+ * @typedef {'on' | 'off' | 'muted_by_system' | 'missing'} DeviceState
+ * @typedef {{ microphone: boolean, camera: boolean, screen: boolean, microphone_state?: DeviceState,
+ *   camera_state?: DeviceState }} MediaState
+ * @typedef {{ camera: { layers: string[], max_bitrate: number }, screen: { send: boolean, max_bitrate: number } }} Demand
  *
  * @typedef {object} ParticipantView
  * @property {string} id
@@ -161,7 +164,8 @@ export const MAX_CHAT_CHARS = 4000;
  * @typedef {{ kind: 'call', call: CallView } | { kind: 'offer.new', offer: OfferView }
  *   | { kind: 'offer.closed', offer: string, outcome: string, cause?: string } | { kind: 'agent', agent: AgentView }
  *   | { kind: 'queue', queue: QueueView } | { kind: 'chat', message: ChatView }
- *   | { kind: 'quality', call: string, participants: QualityView[] }} ServerEvent
+ *   | { kind: 'quality', call: string, participants: QualityView[] }
+ *   | ({ kind: 'media.demand', call: string } & Demand)} ServerEvent
  *
  * @typedef {{ type: 'hello', protocol: string, instance: string, limits: Limits }
  *   | { type: 'welcome', session: string, resume_token: string, seq: number, snapshot: Snapshot }
@@ -180,7 +184,7 @@ export const MAX_CHAT_CHARS = 4000;
  * @typedef {{ type: 'call.start', queue: string } | { type: 'call.hangup', call: string }
  *   | { type: 'offer.accept', offer: string } | { type: 'offer.decline', offer: string }
  *   | ({ type: 'presence.set' } & PresenceChoice) | { type: 'media.offer', call: string, sdp: string }
- *   | { type: 'media.servers' }
+ *   | { type: 'media.restart', call: string, sdp: string } | { type: 'media.servers' }
  *   | ({ type: 'media.state', call: string } & MediaState)
  *   | { type: 'media.report', call: string, report: MediaReport }
  *   | { type: 'chat.send', call: string, client_id: string, text: string }} Request
@@ -244,6 +248,8 @@ const EVENT_GUARDS = {
   queue: (e) => isQueue(e.queue),
   chat: (e) => isChat(e.message),
   quality: (e) => isText(e.call) && isListOf(e.participants, isQuality),
+  'media.demand': (e) => isText(e.call) && isObject(e.camera) && isListOf(e.camera.layers, isText)
+    && isCount(e.camera.max_bitrate) && isObject(e.screen) && typeof e.screen.send === 'boolean' && isCount(e.screen.max_bitrate),
 };
 
 /** @param {any} e */
