@@ -20,7 +20,7 @@ impl Tun {
             .custom_flags(libc::O_NONBLOCK)
             .open("/dev/net/tun")?;
         attach(&file, name)?;
-        AsyncFd::new(file).map(Self)
+        AsyncFd::try_new(file).map(Self).map_err(Into::into)
     }
 
     /// Reads one packet.

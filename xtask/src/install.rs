@@ -27,7 +27,7 @@ const NPM: Need = Need {
     package: "npm",
     why: "installs the test tools",
 };
-const BROWSERS: [Need; 3] = [
+const BROWSERS: [Need; 6] = [
     Need {
         program: "chromium",
         package: "chromium",
@@ -42,6 +42,21 @@ const BROWSERS: [Need; 3] = [
         program: "ffmpeg",
         package: "ffmpeg",
         why: "makes the fake cameras",
+    },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        why: "makes the networks that browsers are put behind",
+    },
+    Need {
+        program: "nft",
+        package: "nftables",
+        why: "is the firewall and NAT of these networks",
+    },
+    Need {
+        program: "conntrack",
+        package: "conntrack",
+        why: "makes that NAT forget",
     },
 ];
 /// Text in headless browsers needs a font; it is a package without a program.

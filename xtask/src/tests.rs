@@ -86,13 +86,13 @@ fn alone() -> Done {
     Ok(())
 }
 
-/// Cargo builds the program for the tests that run it. Asking for it in their way takes what the test step has
+/// The server, and the emulated link beside it. Cargo builds a program for the tests that run it. Asking for it in their way takes what the test step has
 /// compiled; a plain build unifies other features and compiles most of the tree again.
 fn build_server() -> Done {
     call(
         cargo(&["test", "--no-run"])
             .args(WORKSPACE)
-            .args(["--test", "cli"]),
+            .args(["--test", "cli", "--test", "wire"]),
     )
 }
 

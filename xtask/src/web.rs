@@ -55,15 +55,20 @@ pub(crate) fn browsers(names: &[&str]) -> Done {
         )
         .args(files)
         .env("CALLKIT_BIN", server("debug"))
+        .env("CALLKIT_LINK", binary("debug", "link"))
         .env("CALLKIT_E2E_MEDIA", media),
     )
 }
 
 /// Where cargo puts the server's binary.
 pub(crate) fn server(profile: &str) -> PathBuf {
+    binary(profile, "callkit-server")
+}
+
+fn binary(profile: &str, name: &str) -> PathBuf {
     target_dir()
         .join(profile)
-        .join(format!("callkit-server{}", std::env::consts::EXE_SUFFIX))
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 fn is_named(file: &Path, name: &str) -> bool {

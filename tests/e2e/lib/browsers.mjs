@@ -200,18 +200,20 @@ class Firefox {
 /**
  * @param {'chromium' | 'firefox'} engine
  * @param {import('./people.mjs').Person} person
- * @param {{ video?: string, headless?: boolean }} [options] `video`: another file for the fake camera
+ * @param {{ video?: string, headless?: boolean, network?: import('./network.mjs').Network, args?: string[] }} [options]
+ *   `video`: another file for the fake camera; `network`: where the browser runs; `args`: more for Chromium
  */
-export async function launch(engine, person, { video, headless = true } = {}) {
+export async function launch(engine, person, { video, headless = true, network, args = [] } = {}) {
   if (engine === 'chromium') {
     need(CHROMIUM, 'chromium');
     const { chromium } = await import('playwright-core');
     const files = deviceFiles(person);
     const browser = await chromium.launch({
-      executablePath: CHROMIUM,
+      executablePath: network ? network.wrapper(CHROMIUM) : CHROMIUM,
       headless,
       args: [
         ...CHROMIUM_ARGS,
+        ...args,
         `--use-file-for-fake-video-capture=${video ?? files.video}`,
         `--use-file-for-fake-audio-capture=${files.audio}`,
       ],
@@ -220,9 +222,13 @@ export async function launch(engine, person, { video, headless = true } = {}) {
   }
   need(FIREFOX, 'firefox-esr');
   const { default: puppeteer } = await import('puppeteer-core');
+  const port = network && (await network.freePort());
+  // Firefox is driven over a port, which has to be reached from outside.
+  if (port) await network.expose(port);
   const browser = await puppeteer.launch({
     browser: 'firefox',
-    executablePath: FIREFOX,
+    executablePath: network ? network.wrapper(FIREFOX) : FIREFOX,
+    ...(port ? { args: [`--remote-debugging-port=${port}`] } : {}),
     headless,
     extraPrefsFirefox: FIREFOX_PREFS,
     timeout: 60_000,

@@ -213,6 +213,94 @@ export function install(setup) {
     return found;
   };
 
+  /** Sums of what arrives, as the browser's statistics tell, for differences over a while. */
+  const received = async () => {
+    const sum = { atMs: 0, audioPackets: 0, samples: 0, concealed: 0, silentConcealed: 0, frames: 0, freezes: 0, freezeMs: 0, videoBytes: 0, videoWidth: 0, nacks: 0, plis: 0 };
+    for (const pc of connections) {
+      if (pc.connectionState === 'closed') continue;
+      for (const s of (await pc.getStats()).values()) {
+        if (s.type !== 'inbound-rtp') continue;
+        sum.atMs = Math.max(sum.atMs, s.timestamp);
+        if (s.kind === 'audio') {
+          sum.audioPackets += s.packetsReceived ?? 0;
+          sum.samples += s.totalSamplesReceived ?? 0;
+          sum.concealed += s.concealedSamples ?? 0;
+          sum.silentConcealed += s.silentConcealedSamples ?? 0;
+        } else {
+          sum.frames += s.framesDecoded ?? 0;
+          sum.freezes += s.freezeCount ?? 0;
+          sum.freezeMs += (s.totalFreezesDuration ?? 0) * 1000;
+          sum.videoBytes += s.bytesReceived ?? 0;
+          sum.videoWidth = Math.max(sum.videoWidth, s.framesPerSecond ? (s.frameWidth ?? 0) : 0);
+          sum.nacks += s.nackCount ?? 0;
+          sum.plis += s.pliCount ?? 0;
+        }
+      }
+    }
+    return sum;
+  };
+
+  /** Sums of what is sent. */
+  const sent = async () => {
+    const sum = { atMs: 0, frames: 0, audioPackets: 0, videoBytes: 0 };
+    for (const pc of connections) {
+      if (pc.connectionState === 'closed') continue;
+      for (const s of (await pc.getStats()).values()) {
+        if (s.type !== 'outbound-rtp') continue;
+        sum.atMs = Math.max(sum.atMs, s.timestamp);
+        if (s.kind === 'audio') sum.audioPackets += s.packetsSent ?? 0;
+        else {
+          sum.frames += s.framesSent ?? s.framesEncoded ?? 0;
+          sum.videoBytes += s.bytesSent ?? 0;
+        }
+      }
+    }
+    return sum;
+  };
+
+  /** Watches the sound that arrives; the longest time without a packet since the start, milliseconds. */
+  let listening = null;
+  const listen = () => {
+    listening?.stop();
+    const state = { packets: -1, last: performance.now(), longest: 0, stopped: false };
+    const look = async () => {
+      while (!state.stopped) {
+        const { audioPackets } = await received();
+        const now = performance.now();
+        if (audioPackets !== state.packets) {
+          // A new connection counts anew: it has got something if it counts at all.
+          if (audioPackets > 0) {
+            if (state.packets >= 0) state.longest = Math.max(state.longest, now - state.last);
+            state.last = now;
+          }
+          state.packets = audioPackets;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 40));
+      }
+    };
+    look();
+    listening = { state, stop: () => (state.stopped = true) };
+  };
+  /** The longest gap so far, the present one included. */
+  const longestSilence = () => {
+    const { state } = listening;
+    return Math.round(Math.max(state.longest, performance.now() - state.last));
+  };
+
+  /** The pair of addresses that carries media: protocol and type of the own candidate. */
+  const route = async () => {
+    for (const pc of connections) {
+      if (pc.connectionState !== 'connected') continue;
+      const report = await pc.getStats();
+      const all = [...report.values()];
+      const transport = all.find((s) => s.type === 'transport' && s.selectedCandidatePairId);
+      const pair = transport ? report.get(transport.selectedCandidatePairId) : all.find((s) => s.type === 'candidate-pair' && s.nominated && s.state === 'succeeded');
+      const local = pair && report.get(pair.localCandidateId);
+      if (local) return { type: local.candidateType, protocol: local.protocol, relay: local.relayProtocol ?? null };
+    }
+    return null;
+  };
+
   const state = () => ({
     state: document.documentElement.dataset.ckState ?? null,
     signal: document.documentElement.dataset.ckSignal ?? null,
@@ -227,7 +315,7 @@ export function install(setup) {
       pending: li.hasAttribute('data-pending') && li.dataset.pending !== 'false',
     }));
 
-  window.ckTest = { info, clickPoint, picture, watch, watched, frames, tone, marks, inbound, streams, state, lines, video, hook, field, connections };
+  window.ckTest = { info, clickPoint, picture, watch, watched, frames, tone, marks, inbound, received, sent, listen, longestSilence, route, streams, state, lines, video, hook, field, connections };
 
   if (setup.camera && navigator.mediaDevices) {
     const { quadrants, tone: hertz } = setup.camera;

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { launch } from './browsers.mjs';
+import { Network } from './network.mjs';
 import { PEOPLE } from './people.mjs';
 import { CustomerPage, OperatorPage } from './pages.mjs';
 import { Server } from './server.mjs';
@@ -30,10 +31,13 @@ after(async () => {
 class Stage {
   /** @type {import('./pages.mjs').CustomerPage[]} */
   pages = [];
+  /** Browsers behind the network: they end with it. @type {any[]} */
+  #behind = [];
 
-  /** @param {Server} server */
-  constructor(server) {
+  /** @param {Server} server @param {Network | null} network the customers' network, if it is one of ours */
+  constructor(server, network) {
     this.server = server;
+    this.network = network;
   }
 
   /** @param {keyof typeof PEOPLE} who @param {'chromium' | 'firefox'} engine */
@@ -71,10 +75,23 @@ class Stage {
   }
 
   async #open(Page, who, engine, options) {
-    const tab = await (await browserOf(engine, who)).open({ origin: this.server.origin, ...options });
+    let browser;
+    if (this.network && Page === CustomerPage) {
+      browser = await launch(engine, PEOPLE[who], { network: this.network, ...options.launch });
+      this.#behind.push(browser);
+    } else {
+      browser = await browserOf(engine, who);
+    }
+    const tab = await browser.open({ origin: this.server.origin, ...options });
     const page = new Page(tab, PEOPLE[who]);
     this.pages.push(page);
     return page;
+  }
+
+  async close() {
+    for (const page of this.pages) await page.tab.close().catch(() => {});
+    for (const browser of this.#behind) await browser.close().catch(() => {});
+    await this.network?.close();
   }
 
   async keepEvidence(name) {
@@ -97,12 +114,15 @@ class Stage {
  * A test on a server of its own.
  * @param {string} claim
  * @param {(stage: Stage) => Promise<void>} play
- * @param {{ serverArgs?: string[] }} [options]
+ * @param {{ serverArgs?: string[], network?: boolean }} [options] `network`: customers are behind one of ours
  */
-export function scenario(claim, play, { serverArgs = [] } = {}) {
+export function scenario(claim, play, { serverArgs = [], network: behind = false } = {}) {
   test(claim, { timeout: TEST_TIMEOUT_MS * PATIENCE }, async (t) => {
+    // Before the server, which announces the addresses that it finds when it starts.
+    const network = behind ? await Network.open() : null;
     const server = await Server.start({ args: serverArgs });
-    const stage = new Stage(server);
+    await network?.reach(server);
+    const stage = new Stage(server, network);
     try {
       await play(stage);
       for (const page of stage.pages) page.assertHealthy();
@@ -112,7 +132,7 @@ export function scenario(claim, play, { serverArgs = [] } = {}) {
       error.message += `\n  screenshots, page logs and server log: ${folder}`;
       throw error;
     } finally {
-      for (const page of stage.pages) await page.tab.close().catch(() => {});
+      await stage.close();
       await server.dispose();
     }
   });
