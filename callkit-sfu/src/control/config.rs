@@ -11,9 +11,15 @@ pub struct MediaTimeouts {
     /// Nothing from a participant whose media was flowing: lost. Shorter, and a hiccup of a mobile network
     /// is reported; longer, and the other side stares at a frozen picture unexplained. Default 3 s.
     pub silent: Duration,
-    /// Nothing from a participant who sends no media: lost. Firefox then sends a check every 6 s only.
-    /// Default 15 s.
+    /// Nothing from a participant who sends no media and answers our checks, which it is sent after 2 s: lost.
+    /// Default 5 s.
     pub silent_idle: Duration,
+    /// The same for one who has never answered a check of ours. Firefox then sends a check of its own every 6 s.
+    /// Default 15 s.
+    pub silent_unanswering: Duration,
+    /// Silence after which nothing is sent any more, until the participant comes back (RFC 7675 section 5.1).
+    /// Default 30 s.
+    pub consent: Duration,
     /// Silence after which a transport is given up. Longer than the time that signaling keeps a call.
     /// Default 45 s.
     pub keep_transport: Duration,
@@ -30,7 +36,9 @@ impl Default for MediaTimeouts {
     fn default() -> Self {
         Self {
             silent: Duration::from_secs(3),
-            silent_idle: Duration::from_secs(15),
+            silent_idle: Duration::from_secs(5),
+            silent_unanswering: Duration::from_secs(15),
+            consent: Duration::from_secs(30),
             keep_transport: Duration::from_secs(45),
             handshake: Duration::from_secs(20),
             settle: Duration::from_secs(1),
@@ -50,6 +58,9 @@ pub struct SfuConfig {
     pub shards: usize,
     /// Binds each shard to a core. Good on a machine of its own, bad beside other work. Default off.
     pub pin_threads: bool,
+    /// Sends packets of equal length to one participant in one system call and lets the kernel or the network
+    /// card cut them apart (GSO). Off helps where a driver or tunnel gets it wrong. Default on.
+    pub segmentation: bool,
     /// Addresses under which the listening ports are reached from outside (NAT 1:1), announced first.
     pub external: Vec<IpAddr>,
     /// Video codecs, most preferred first. Default: VP8, H.264.
@@ -70,6 +81,7 @@ impl Default for SfuConfig {
             port: 0,
             shards: cores.min(8),
             pin_threads: false,
+            segmentation: true,
             external: Vec::new(),
             video: CodecSet::default_video(),
             timeouts: MediaTimeouts::default(),

@@ -7,13 +7,32 @@ use async_trait::async_trait;
 use callkit_core::call::MAX_PARTICIPANTS;
 use callkit_core::id::{ParticipantId, RoomId};
 
-use super::{JoinError, JoinRequest, Joined, MediaPlane, SfuEvent, Slots};
+use super::{JoinError, JoinRequest, Joined, MediaPlane, RestartRequest, SfuEvent, Slots};
+use crate::media::Grant;
 
 /// What was asked of the plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaCall {
     /// Someone joined.
     Join {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+        /// What they may send.
+        grant: Grant,
+    },
+    /// Someone may send more or less than before.
+    SetGrant {
+        /// The room.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+        /// What.
+        grant: Grant,
+    },
+    /// Someone's ICE was restarted.
+    Restart {
         /// The room.
         room: RoomId,
         /// Who.
@@ -115,7 +134,10 @@ fn slots(people: &[ParticipantId], own: ParticipantId) -> Slots {
 impl MediaPlane for MemoryMediaPlane {
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError> {
         let JoinRequest {
-            room, participant, ..
+            room,
+            participant,
+            grant,
+            ..
         } = request;
         let (joined, changed) = {
             let mut state = self.lock();
@@ -131,7 +153,11 @@ impl MediaPlane for MemoryMediaPlane {
                 people.push(participant);
             }
             let people = people.clone();
-            state.calls.push(MediaCall::Join { room, participant });
+            state.calls.push(MediaCall::Join {
+                room,
+                participant,
+                grant,
+            });
             let joined = Joined {
                 answer: "v=0\r\n".to_owned(),
                 slots: slots(&people, participant),
@@ -146,6 +172,28 @@ impl MediaPlane for MemoryMediaPlane {
             });
         }
         Ok(joined)
+    }
+
+    async fn set_grant(&self, room: RoomId, participant: ParticipantId, grant: Grant) {
+        self.lock().calls.push(MediaCall::SetGrant {
+            room,
+            participant,
+            grant,
+        });
+    }
+
+    async fn restart(&self, request: RestartRequest) -> Result<String, JoinError> {
+        let RestartRequest { room, participant, .. } = request;
+        let mut state = self.lock();
+        let is_in = state
+            .rooms
+            .get(&room)
+            .is_some_and(|people| people.contains(&participant));
+        if !is_in {
+            return Err(JoinError::CannotRestart);
+        }
+        state.calls.push(MediaCall::Restart { room, participant });
+        Ok("v=0\r\n".to_owned())
     }
 
     async fn leave(&self, room: RoomId, participant: ParticipantId) {

@@ -41,6 +41,17 @@ pub struct JoinRequest {
     pub grant: Grant,
 }
 
+/// A participant whose path is to be found anew (ICE restart, RFC 8445 section 9).
+#[derive(Debug, Clone)]
+pub struct RestartRequest {
+    /// The room.
+    pub room: RoomId,
+    /// Who.
+    pub participant: ParticipantId,
+    /// The browser's offer with new ICE credentials, else as before.
+    pub offer: String,
+}
+
 /// A participant who is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
@@ -66,6 +77,9 @@ pub enum JoinError {
     /// The media plane does not keep up: try again in a second.
     #[error("the media plane is overloaded")]
     Overloaded,
+    /// There is no transport to restart, or it is of another certificate or layout: join anew.
+    #[error("the transport cannot be restarted")]
+    CannotRestart,
     /// The room failed while joining; join again, into a fresh room.
     #[error("the room failed")]
     RoomFailed,
@@ -222,6 +236,14 @@ pub trait MediaPlane: fmt::Debug + Send + Sync + 'static {
     /// Puts a participant into a room.
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError>;
 
+    /// Changes what a participant may send to the others. When it returns, the new grant is in force: no
+    /// packet that it forbids is forwarded any more. Somebody who is not in the room gets a grant on joining.
+    async fn set_grant(&self, room: RoomId, participant: ParticipantId, grant: Grant);
+
+    /// Restarts ICE of a participant and gives the answer. Media, keys and places go on; what worked is used
+    /// until what is new does. [`JoinError::CannotRestart`] if only a new join helps.
+    async fn restart(&self, request: RestartRequest) -> Result<String, JoinError>;
+
     /// Takes a participant out of a room.
     async fn leave(&self, room: RoomId, participant: ParticipantId);
 
@@ -234,6 +256,14 @@ pub trait MediaPlane: fmt::Debug + Send + Sync + 'static {
 impl<M: MediaPlane + ?Sized> MediaPlane for Arc<M> {
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError> {
         (**self).join(request).await
+    }
+
+    async fn set_grant(&self, room: RoomId, participant: ParticipantId, grant: Grant) {
+        (**self).set_grant(room, participant, grant).await;
+    }
+
+    async fn restart(&self, request: RestartRequest) -> Result<String, JoinError> {
+        (**self).restart(request).await
     }
 
     async fn leave(&self, room: RoomId, participant: ParticipantId) {

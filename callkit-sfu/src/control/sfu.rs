@@ -10,10 +10,11 @@ use callkit_core::id::{IdSource, ParticipantId, RoomId};
 use callkit_core::time::Clock;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{JoinError, JoinRequest, Joined, MediaPlane, SfuConfig, SfuEvent};
-use crate::sdp::{Fingerprint, Offer};
+use super::{JoinError, JoinRequest, Joined, MediaPlane, RestartRequest, SfuConfig, SfuEvent};
+use crate::media::Grant;
+use crate::sdp::{Candidate, Fingerprint, Offer};
 use crate::shard::driver::{Command, NotTaken, ShardHandle};
-use crate::shard::{Shard, ShardConfig, ShardStats, open_socket};
+use crate::shard::{Shard, ShardConfig, ShardSocket, ShardStats, open_socket};
 use crate::transport::{DtlsIdentity, IdentityError};
 
 /// Pause before a command that must not be lost is given to a full mailbox again: a shard empties it within a turn.
@@ -119,7 +120,7 @@ impl Sfu {
             sfu.listening.push(bound);
             sfu.candidates.extend(&candidates);
             let own = ShardConfig {
-                candidates,
+                candidates: candidates.into_iter().map(Candidate::Udp).collect(),
                 video: config.video.clone(),
                 timeouts: config.timeouts.clone(),
                 max_participants: config.max_participants,
@@ -129,6 +130,8 @@ impl Sfu {
             shard_seed[..16].copy_from_slice(&random.next_u128().to_le_bytes());
             shard_seed[16..].copy_from_slice(&random.next_u128().to_le_bytes());
             let shard = Shard::new(own, Arc::clone(&identity), IdSource::from_entropy(shard_seed));
+            let socket = ShardSocket::new(socket, config.segmentation)
+                .map_err(|source| SfuError::Bind { port, source })?;
             let (clock, events) = (Arc::clone(&clock), sender.clone());
             let handle = ShardHandle::spawn(number, config.pin_threads, shard, socket, clock, events)
                 .map_err(system("starting a media thread"))?;
@@ -182,6 +185,22 @@ impl Sfu {
         &self.shards[number as usize]
     }
 
+    /// Sends a command that may be refused, and waits for its outcome.
+    async fn ask<T>(
+        &self,
+        room: RoomId,
+        command: impl FnOnce(oneshot::Sender<Result<T, JoinError>>) -> Command,
+    ) -> Result<T, JoinError> {
+        let (reply, answer) = oneshot::channel();
+        self.shard(room)
+            .send(command(reply))
+            .map_err(|not_taken| match not_taken {
+                NotTaken::Full => JoinError::Overloaded,
+                NotTaken::Stopped => JoinError::Stopped,
+            })?;
+        answer.await.unwrap_or(Err(JoinError::Stopped))
+    }
+
     /// Sends a command that must not be lost, waiting while the mailbox is full.
     async fn send_surely<T>(&self, room: RoomId, command: impl Fn(oneshot::Sender<T>) -> Command) {
         loop {
@@ -212,20 +231,40 @@ impl MediaPlane for Sfu {
         } = request;
         // Parsed here: it is the most expensive part of a join and needs nothing of the shard.
         let offer = Box::new(Offer::parse(&offer)?);
-        let (reply, answer) = oneshot::channel();
-        self.shard(room)
-            .send(Command::Join {
-                room,
-                participant,
-                offer,
-                grant,
-                reply,
-            })
-            .map_err(|not_taken| match not_taken {
-                NotTaken::Full => JoinError::Overloaded,
-                NotTaken::Stopped => JoinError::Stopped,
-            })?;
-        answer.await.unwrap_or(Err(JoinError::Stopped))
+        self.ask(room, |reply| Command::Join {
+            room,
+            participant,
+            offer,
+            grant,
+            reply,
+        })
+        .await
+    }
+
+    async fn set_grant(&self, room: RoomId, participant: ParticipantId, grant: Grant) {
+        self.send_surely(room, |reply| Command::SetGrant {
+            room,
+            participant,
+            grant,
+            reply,
+        })
+        .await;
+    }
+
+    async fn restart(&self, request: RestartRequest) -> Result<String, JoinError> {
+        let RestartRequest {
+            room,
+            participant,
+            offer,
+        } = request;
+        let offer = Box::new(Offer::parse(&offer)?);
+        self.ask(room, |reply| Command::Restart {
+            room,
+            participant,
+            offer,
+            reply,
+        })
+        .await
     }
 
     async fn leave(&self, room: RoomId, participant: ParticipantId) {

@@ -32,6 +32,8 @@ pub struct Negotiated {
     pub layout: MediaLayout,
     /// The video codecs that this participant can do, of those asked for, in our order.
     pub video: CodecSet,
+    /// Those asked for.
+    pub asked: CodecSet,
     sections: Vec<AnswerSection>,
 }
 
@@ -45,6 +47,43 @@ struct AnswerSection {
     paused_rids: Vec<String>,
 }
 
+/// Where we can be reached (RFC 8445 section 5.1, RFC 6544 section 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidate {
+    /// By UDP.
+    Udp(SocketAddr),
+    /// By a TCP connection that the client opens.
+    TcpPassive(SocketAddr),
+}
+
+impl Candidate {
+    fn write(self, sdp: &mut String, index: usize) -> std::fmt::Result {
+        let below = |highest: u32| highest.saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
+        let number = index + 1;
+        match self {
+            Self::Udp(address) => {
+                // RFC 8445 section 5.1.2.1: host candidates, preferred in the order given.
+                let priority = (126 << 24) | (below(65_535) << 8) | 255;
+                let (ip, port) = (address.ip(), address.port());
+                write!(
+                    sdp,
+                    "a=candidate:{number} 1 udp {priority} {ip} {port} typ host\r\n"
+                )
+            }
+            Self::TcpPassive(address) => {
+                // RFC 6544 section 4.2: a lower type preference than UDP, direction preference 4 for passive.
+                let preference = (4 << 13) | below(8_191);
+                let priority = (90 << 24) | (preference << 8) | 255;
+                let (ip, port) = (address.ip(), address.port());
+                write!(
+                    sdp,
+                    "a=candidate:{number} 1 tcp {priority} {ip} {port} typ host tcptype passive\r\n"
+                )
+            }
+        }
+    }
+}
+
 /// What the answer says about our side.
 #[derive(Debug, Clone)]
 pub struct AnswerConfig<'a> {
@@ -55,9 +94,11 @@ pub struct AnswerConfig<'a> {
     /// Fingerprint of our certificate.
     pub fingerprint: Fingerprint,
     /// Where we can be reached, most preferred first.
-    pub candidates: &'a [SocketAddr],
+    pub candidates: &'a [Candidate],
     /// Number of the session, for the `o=` line.
     pub session: u64,
+    /// Number of the description within the session: each later answer has a higher one.
+    pub version: u32,
 }
 
 /// An answer as text.
@@ -142,6 +183,7 @@ pub fn negotiate(
     Ok(Negotiated {
         layout,
         video: common,
+        asked: video.clone(),
         sections,
     })
 }
@@ -316,6 +358,27 @@ impl SsrcSource<'_> {
 }
 
 impl Negotiated {
+    /// Makes this the same agreement as `running`, whose SSRCs it takes over. `false` if it is another one:
+    /// other m-lines, payload types, extensions or layers.
+    #[must_use]
+    pub fn resume(&mut self, running: &MediaLayout) -> bool {
+        let same_up = |(new, old): (&Uplink, &Uplink)| {
+            new.mid == old.mid
+                && new.payloads == old.payloads
+                && new.extensions == old.extensions
+                && new.rids == old.rids
+        };
+        let same_down = |(new, old): (&Downlink, &Downlink)| {
+            new.mid == old.mid && new.payloads == old.payloads && new.extensions == old.extensions
+        };
+        let is_same = self.layout.uplinks.iter().zip(&running.uplinks).all(same_up)
+            && self.layout.downlinks.iter().zip(&running.downlinks).all(same_down);
+        if is_same {
+            self.layout.clone_from(running);
+        }
+        is_same
+    }
+
     /// The answer.
     #[must_use]
     pub fn answer(&self, config: &AnswerConfig<'_>) -> Answer {
@@ -327,10 +390,10 @@ impl Negotiated {
 
     fn write(&self, sdp: &mut String, config: &AnswerConfig<'_>) -> std::fmt::Result {
         // RFC 8866 section 5.2 asks for a number below 2^63.
-        let session = config.session >> 1;
+        let (session, version) = (config.session >> 1, config.version);
         write!(
             sdp,
-            "v=0\r\no=- {session} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE"
+            "v=0\r\no=- {session} {version} IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE"
         )?;
         for section in &self.sections {
             write!(sdp, " {}", section.mid)?;
@@ -383,15 +446,7 @@ impl Negotiated {
         if first {
             // Bundled: the candidates of the first m-line are those of all (RFC 9143 section 9).
             for (index, candidate) in config.candidates.iter().enumerate() {
-                // RFC 8445 section 5.1.2.1: host candidates, preferred in the order given.
-                let preference = 65_535_u32.saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
-                let priority = (126 << 24) | (preference << 8) | 255;
-                let (ip, port) = (candidate.ip(), candidate.port());
-                write!(
-                    sdp,
-                    "a=candidate:{} 1 udp {priority} {ip} {port} typ host\r\n",
-                    index + 1
-                )?;
+                candidate.write(sdp, index)?;
             }
             write!(sdp, "a=end-of-candidates\r\n")?;
         }

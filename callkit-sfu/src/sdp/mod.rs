@@ -8,7 +8,7 @@ mod offer;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, AnswerConfig, Negotiated, negotiate};
+pub use answer::{Answer, AnswerConfig, Candidate, Negotiated, negotiate};
 pub use offer::{Direction, ExtMap, Feedback, Fingerprint, MediaKind, MediaSection, Offer, RtpMap};
 
 use crate::layout::Codec;

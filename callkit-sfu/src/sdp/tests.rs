@@ -50,8 +50,10 @@ fn negotiated(text: &str) -> Result<Negotiated, SdpError> {
 
 fn answered(text: &str) -> String {
     let candidates = [
-        "192.0.2.1:4000".parse().unwrap(),
-        "[2001:db8::1]:4000".parse().unwrap(),
+        Candidate::Udp("192.0.2.1:4000".parse().unwrap()),
+        Candidate::Udp("[2001:db8::1]:4000".parse().unwrap()),
+        Candidate::TcpPassive("192.0.2.1:4000".parse().unwrap()),
+        Candidate::TcpPassive("[2001:db8::1]:4000".parse().unwrap()),
     ];
     negotiated(text).unwrap().answer(&AnswerConfig {
         ufrag: "serverfrag",
@@ -59,6 +61,7 @@ fn answered(text: &str) -> String {
         fingerprint: Fingerprint([0xcd; 32]),
         candidates: &candidates,
         session: u64::MAX,
+        version: 1,
     })
 }
 
@@ -108,6 +111,8 @@ fn the_answer_has_what_browsers_need() {
         "a=setup:passive",
         "a=candidate:1 1 udp 2130706431 192.0.2.1 4000 typ host",
         "a=candidate:2 1 udp 2130706175 2001:db8::1 4000 typ host",
+        "a=candidate:3 1 tcp 1520434687 192.0.2.1 4000 typ host tcptype passive",
+        "a=candidate:4 1 tcp 1520434431 2001:db8::1 4000 typ host tcptype passive",
         "a=end-of-candidates",
         "a=fmtp:111 minptime=10;useinbandfec=1",
         "a=rtcp-fb:96 nack pli",

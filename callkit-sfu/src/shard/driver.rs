@@ -40,6 +40,18 @@ pub(crate) enum Command {
         grant: Grant,
         reply: oneshot::Sender<Result<Joined, JoinError>>,
     },
+    SetGrant {
+        room: RoomId,
+        participant: ParticipantId,
+        grant: Grant,
+        reply: oneshot::Sender<()>,
+    },
+    Restart {
+        room: RoomId,
+        participant: ParticipantId,
+        offer: Box<Offer>,
+        reply: oneshot::Sender<Result<String, JoinError>>,
+    },
     Leave {
         room: RoomId,
         participant: ParticipantId,
@@ -76,7 +88,7 @@ impl ShardHandle {
         number: usize,
         pin: bool,
         shard: Shard,
-        socket: std::net::UdpSocket,
+        socket: ShardSocket,
         clock: Arc<dyn Clock>,
         events: mpsc::Sender<SfuEvent>,
     ) -> io::Result<Self> {
@@ -85,7 +97,7 @@ impl ShardHandle {
         let stop = Arc::new(AtomicBool::new(false));
         let mut driver = Driver {
             shard,
-            socket: ShardSocket::new(socket)?,
+            socket,
             commands,
             wake,
             clock,
@@ -217,6 +229,24 @@ impl Driver {
                     .shard
                     .join(now, room, participant, &offer, grant, &mut self.batch);
                 let _ = reply.send(joined);
+            }
+            Command::SetGrant {
+                room,
+                participant,
+                grant,
+                reply,
+            } => {
+                self.shard.set_grant(room, participant, grant, &mut self.batch);
+                let _ = reply.send(());
+            }
+            Command::Restart {
+                room,
+                participant,
+                offer,
+                reply,
+            } => {
+                let restarted = self.shard.restart(now, room, participant, &offer, &mut self.batch);
+                let _ = reply.send(restarted);
             }
             Command::Leave {
                 room,

@@ -12,8 +12,10 @@
 //! - A panic ends the room it happened in, and no other.
 
 mod batch;
+mod directory;
 #[cfg(feature = "net")]
 pub(crate) mod driver;
+mod limit;
 mod peer;
 mod room;
 #[cfg(feature = "net")]
@@ -26,7 +28,6 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,21 +37,28 @@ use callkit_core::time::Timestamp;
 
 pub use batch::{DatagramSink, SendBatch};
 #[cfg(feature = "net")]
-pub(crate) use socket::open as open_socket;
+pub(crate) use socket::{ShardSocket, open as open_socket};
 pub use stats::{Drops, ShardStats};
 
 use crate::control::{JoinError, Joined, MediaTimeouts, SfuEvent};
 use crate::media::{Grant, NtpTime, RoomConfig};
-use crate::sdp::{AnswerConfig, CodecSet, Fingerprint, Offer};
-use crate::transport::ice::addressee;
-use crate::transport::{DtlsIdentity, IceCredentials, PacketKind, Path, StunReject, Transport, classify};
-use room::RoomSlot;
+use crate::sdp::{AnswerConfig, Candidate, CodecSet, Fingerprint, Offer};
+use crate::transport::ice::{StunKind, Transaction, peek};
+use crate::transport::{
+    CheckOutcome, DtlsIdentity, IceCredentials, PacketKind, Path, StunReject, Transport, classify,
+};
+use directory::{Directory, PeerKey};
+use limit::SourceLimits;
+use room::{Received, RoomSlot};
+
+/// Longest datagram of a participant: an Ethernet frame.
+const MAX_DATAGRAM: usize = 1500;
 
 /// What a shard has to know of the configuration.
 #[derive(Debug, Clone)]
 pub struct ShardConfig {
-    /// Where the shard's socket is reached.
-    pub candidates: Vec<SocketAddr>,
+    /// Where the shard's sockets are reached, most preferred first.
+    pub candidates: Vec<Candidate>,
     /// Video codecs, most preferred first.
     pub video: CodecSet,
     /// When silence means something.
@@ -69,33 +77,6 @@ impl ShardConfig {
     }
 }
 
-/// A participant, for the tables of addresses and names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PeerKey {
-    room: usize,
-    /// Unique over the life of the shard: an entry that outlived its peer finds nobody.
-    serial: u64,
-}
-
-/// Where datagrams are looked up.
-#[derive(Debug, Default)]
-struct Directory {
-    by_ufrag: HashMap<String, PeerKey>,
-    by_address: HashMap<SocketAddr, PeerKey>,
-}
-
-impl Directory {
-    fn remove(&mut self, key: PeerKey, transport: &Transport) {
-        self.by_ufrag.remove(transport.ice().ufrag());
-        for address in transport.ice().validated() {
-            // The address may be another's by now.
-            if self.by_address.get(address) == Some(&key) {
-                self.by_address.remove(address);
-            }
-        }
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Shard {
@@ -105,6 +86,7 @@ pub struct Shard {
     rooms: Vec<Option<Box<RoomSlot>>>,
     by_id: HashMap<RoomId, usize>,
     directory: Directory,
+    limits: SourceLimits,
     timers: BinaryHeap<Reverse<(Instant, usize, u64)>>,
     /// Rooms whose timer may have changed.
     dirty: Vec<usize>,
@@ -119,7 +101,8 @@ pub struct Shard {
 impl Shard {
     /// A shard without rooms.
     #[must_use]
-    pub fn new(config: ShardConfig, identity: Arc<DtlsIdentity>, random: IdSource) -> Self {
+    pub fn new(config: ShardConfig, identity: Arc<DtlsIdentity>, mut random: IdSource) -> Self {
+        let limits = SourceLimits::new(random.next_u64());
         Self {
             config,
             identity,
@@ -127,6 +110,7 @@ impl Shard {
             rooms: Vec::new(),
             by_id: HashMap::new(),
             directory: Directory::default(),
+            limits,
             timers: BinaryHeap::new(),
             dirty: Vec::new(),
             events: VecDeque::new(),
@@ -144,7 +128,7 @@ impl Shard {
         stats.rooms = self.by_id.len();
         stats.participants = self.participants;
         for room in self.rooms.iter().flatten() {
-            room.add_drops_to(&mut stats);
+            room.add_to(&mut stats);
         }
         stats
     }
@@ -161,44 +145,222 @@ impl Shard {
         self.guarded(batch, |shard, batch| match classify(datagram) {
             PacketKind::Stun => shard.handle_stun(now, path, datagram, batch),
             PacketKind::Unknown => shard.stats.drops.unknown_kind += 1,
-            kind => {
-                let Some(key) = shard.directory.by_address.get(&path.remote).copied() else {
-                    shard.stats.drops.unknown_source += 1;
-                    return;
-                };
-                if let Some(room) = shard.enter(key.room) {
-                    room.handle_packet(now, kind, key.serial, path, datagram, batch);
-                }
-                shard.leave_room();
-            }
+            kind => match shard.directory.at(path.end()) {
+                Some(key) => shard.handle_packet(now, kind, key, path, datagram, batch),
+                None => shard.handle_stranger(now, kind, path, datagram, batch),
+            },
         });
     }
 
-    fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], batch: &mut SendBatch) {
-        let Some(ufrag) = addressee(datagram) else {
-            self.stats.drops.stun_malformed += 1;
-            return;
-        };
-        let Some(key) = self.directory.by_ufrag.get(ufrag).copied() else {
-            self.stats.drops.stun_unknown_user += 1;
-            return;
-        };
+    fn handle_packet(
+        &mut self,
+        now: Instant,
+        kind: PacketKind,
+        key: PeerKey,
+        path: Path,
+        datagram: &mut [u8],
+        batch: &mut SendBatch,
+    ) {
         let Some(room) = self.enter(key.room) else { return };
-        match room.handle_stun(now, key.serial, path, datagram, batch) {
-            Ok(displaced) => {
-                if let Some(address) = displaced
-                    && self.directory.by_address.get(&address) == Some(&key)
-                {
-                    self.directory.by_address.remove(&address);
-                }
-                // The newest authentic check owns the address: a browser may reuse its port for a new call.
-                self.directory.by_address.insert(path.remote, key);
-            }
-            Err(StunReject::Malformed | StunReject::NotARequest) => self.stats.drops.stun_malformed += 1,
-            Err(StunReject::WrongUser) => self.stats.drops.stun_unknown_user += 1,
-            Err(StunReject::NotAuthentic) => self.stats.drops.stun_not_authentic += 1,
+        let received = room.handle_packet(now, kind, key.serial, path, datagram, batch);
+        if received == Received::Unreached {
+            self.probe(now, key, path, batch);
         }
         self.leave_room();
+    }
+
+    /// Handles a datagram from an address that no check came from. Media of somebody who is in a call means that
+    /// the client has changed its network: it is taken if it is authentic, and the address is asked for itself.
+    /// Nothing is sent to it but that question until the answer comes.
+    fn handle_stranger(
+        &mut self,
+        now: Instant,
+        kind: PacketKind,
+        path: Path,
+        datagram: &mut [u8],
+        batch: &mut SendBatch,
+    ) {
+        let at = match kind {
+            PacketKind::Rtp => 8,
+            PacketKind::Rtcp => 4,
+            PacketKind::Dtls | PacketKind::Stun | PacketKind::Unknown => {
+                self.stats.drops.unknown_source += 1;
+                return;
+            }
+        };
+        let ssrc = datagram.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        let keys = ssrc.map_or_else(Default::default, |ssrc| {
+            self.directory.announced(u32::from_be_bytes(ssrc))
+        });
+        let mut copy = [0; MAX_DATAGRAM];
+        let Some(copy) = copy.get_mut(..datagram.len()) else {
+            self.stats.drops.unknown_source += 1;
+            return;
+        };
+        for key in keys.into_iter().flatten() {
+            if !self.limits.take(now, path.remote.ip()) {
+                self.stats.drops.limited += 1;
+                return;
+            }
+            // Opening spoils what it cannot open.
+            copy.copy_from_slice(datagram);
+            let Some(room) = self.enter(key.room) else { continue };
+            let received = room.handle_packet(now, kind, key.serial, path, copy, batch);
+            if received != Received::Nothing {
+                self.limits.give_back(now, path.remote.ip());
+                self.stats.from_new_address += 1;
+                self.probe(now, key, path, batch);
+            }
+            self.leave_room();
+            if received != Received::Nothing {
+                return;
+            }
+        }
+        self.stats.drops.unknown_source += 1;
+    }
+
+    /// Asks the participant `key`, in the room that is being worked on, whether it is at `path`.
+    fn probe(&mut self, now: Instant, key: PeerKey, path: Path, batch: &mut SendBatch) {
+        let Some(room) = self.rooms.get_mut(key.room).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if let Some(id) = room.probe(now, key.serial, path, &mut self.random, batch) {
+            self.directory.asking(now, id, key);
+        }
+    }
+
+    fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], batch: &mut SendBatch) {
+        match peek(datagram) {
+            StunKind::Request(ufrag) => match self.directory.named(ufrag) {
+                Some(key) => self.handle_check(now, key, path, datagram, batch),
+                None => self.stats.drops.stun_unknown_user += 1,
+            },
+            StunKind::Answer(id) => {
+                let asked = self.directory.asked(id);
+                match asked.or_else(|| self.directory.at(path.end())) {
+                    Some(key) => self.handle_answer(now, key, path, id, datagram, batch),
+                    None => self.stats.drops.unknown_source += 1,
+                }
+            }
+            StunKind::Other => self.stats.drops.stun_malformed += 1,
+        }
+    }
+
+    fn handle_check(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        path: Path,
+        datagram: &[u8],
+        batch: &mut SendBatch,
+    ) {
+        let holder = self.directory.at(path.end());
+        let is_new = holder != Some(key);
+        if is_new && !self.limits.take(now, path.remote.ip()) {
+            self.stats.drops.limited += 1;
+            return;
+        }
+        // A check says who sends it, not whence: with a made-up source it would take somebody's address.
+        if let Some(holder) = holder.filter(|_| is_new)
+            && let Some(room) = self.rooms.get(holder.room).and_then(Option::as_deref)
+            && room.is_using(now, holder.serial, path.end())
+        {
+            self.stats.drops.address_in_use += 1;
+            return;
+        }
+        let Some(room) = self.enter(key.room) else { return };
+        let outcome = room.handle_stun(now, key.serial, path, datagram, batch);
+        if is_new && outcome.is_ok() {
+            self.limits.give_back(now, path.remote.ip());
+        }
+        self.note_check(key, path, outcome);
+        self.leave_room();
+    }
+
+    fn handle_answer(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        path: Path,
+        id: Transaction,
+        datagram: &[u8],
+        batch: &mut SendBatch,
+    ) {
+        let Some(room) = self.enter(key.room) else { return };
+        let outcome = room.handle_answer(now, key.serial, path, id, datagram, batch);
+        self.note_check(key, path, outcome);
+        self.leave_room();
+    }
+
+    fn note_check(&mut self, key: PeerKey, path: Path, outcome: Result<CheckOutcome, StunReject>) {
+        let drops = &mut self.stats.drops;
+        match outcome {
+            Ok(outcome) => self.directory.checked(key, path.end(), &outcome),
+            Err(StunReject::Malformed | StunReject::NotARequest) => drops.stun_malformed += 1,
+            Err(StunReject::WrongUser) => drops.stun_unknown_user += 1,
+            Err(StunReject::NotAuthentic | StunReject::NotAsked) => drops.stun_not_authentic += 1,
+        }
+    }
+
+    /// What carried `path` is gone for good: a TCP connection was closed.
+    pub fn path_closed(&mut self, now: Instant, path: Path, batch: &mut SendBatch) {
+        self.guarded(batch, |shard, batch| {
+            let Some(key) = shard.directory.at(path.end()) else { return };
+            shard.directory.forget(path.end(), key);
+            let Some(room) = shard.enter(key.room) else { return };
+            room.path_closed(now, key.serial, path, batch);
+            shard.leave_room();
+        });
+    }
+
+    /// Whether an authentic check has come on `path`.
+    #[must_use]
+    pub fn knows(&self, path: Path) -> bool {
+        self.directory.at(path.end()).is_some()
+    }
+
+    /// Gives a participant's transport the credentials of an ICE restart and returns the answer.
+    ///
+    /// # Errors
+    /// [`JoinError::CannotRestart`] if there is no transport, or it is of another certificate or layout;
+    /// nothing has changed then.
+    pub fn restart(
+        &mut self,
+        now: Instant,
+        id: RoomId,
+        participant: ParticipantId,
+        offer: &Offer,
+        batch: &mut SendBatch,
+    ) -> Result<String, JoinError> {
+        self.guarded(batch, |shard, _| {
+            let place = *shard.by_id.get(&id).ok_or(JoinError::CannotRestart)?;
+            let credentials = IceCredentials::random(&mut shard.random);
+            shard.current = Some(place);
+            let room = shard.rooms[place].as_deref_mut().ok_or(JoinError::RoomFailed)?;
+            let restarted = room.restart(now, participant, offer, credentials.clone(), &mut shard.random);
+            let answer = restarted.map(|restarted| {
+                let key = PeerKey {
+                    room: place,
+                    serial: restarted.serial,
+                };
+                if let Some(unused) = restarted.unused {
+                    shard.directory.retire(&unused, key);
+                }
+                let answer = restarted.negotiated.answer(&AnswerConfig {
+                    ufrag: &credentials.ufrag,
+                    pwd: &credentials.pwd,
+                    fingerprint: shard.identity.fingerprint(),
+                    candidates: &shard.config.candidates,
+                    session: restarted.session,
+                    version: restarted.version,
+                });
+                shard.directory.name(credentials.ufrag, key);
+                answer
+            });
+            shard.leave_room();
+            answer
+        })
+        .unwrap_or(Err(JoinError::RoomFailed))
     }
 
     /// Puts a participant into a room, or gives one who is there a new transport.
@@ -246,12 +408,14 @@ impl Shard {
         };
         let negotiated = room.negotiate(participant, offer, &config.video, &mut self.random);
         let result = negotiated.map_err(JoinError::Offer).and_then(|negotiated| {
+            let session = self.random.next_u64();
             let answer = negotiated.answer(&AnswerConfig {
                 ufrag: &credentials.ufrag,
                 pwd: &credentials.pwd,
                 fingerprint: self.identity.fingerprint(),
                 candidates: &config.candidates,
-                session: self.random.next_u64(),
+                session,
+                version: 1,
             });
             let ufrag = credentials.ufrag.clone();
             let transport = Transport::new(now, offer, credentials, Arc::clone(&self.identity));
@@ -261,6 +425,7 @@ impl Shard {
                 participant,
                 serial,
                 negotiated,
+                session,
                 grant,
                 transport,
                 deadline,
@@ -269,15 +434,18 @@ impl Shard {
             Ok((answer, ufrag, old))
         });
         let joined = result.map(|(answer, ufrag, old)| {
-            self.directory
-                .by_ufrag
-                .insert(ufrag, PeerKey { room: place, serial });
             match old {
-                Some((serial, transport)) => {
-                    self.stats.drops.add(&transport.stats());
-                    self.directory.remove(PeerKey { room: place, serial }, &transport);
+                Some(old) => {
+                    let serial = old.serial;
+                    self.stats.add(&old);
+                    self.directory.remove(PeerKey { room: place, serial }, &old);
                 }
                 None => self.participants += 1,
+            }
+            let key = PeerKey { room: place, serial };
+            self.directory.name(ufrag, key);
+            if let Some(peer) = room.peers().iter().find(|peer| peer.serial == serial) {
+                self.directory.announce(peer, key);
             }
             Joined {
                 answer,
@@ -291,6 +459,24 @@ impl Shard {
         joined
     }
 
+    /// Changes what a participant may send to the others, from the next packet on.
+    pub fn set_grant(
+        &mut self,
+        id: RoomId,
+        participant: ParticipantId,
+        grant: Grant,
+        batch: &mut SendBatch,
+    ) {
+        self.guarded(batch, |shard, _| {
+            let Some(place) = shard.by_id.get(&id).copied() else {
+                return;
+            };
+            let Some(room) = shard.enter(place) else { return };
+            room.set_grant(participant, grant);
+            shard.leave_room();
+        });
+    }
+
     /// Takes a participant out of a room.
     pub fn leave(&mut self, now: Instant, id: RoomId, participant: ParticipantId, batch: &mut SendBatch) {
         self.guarded(batch, |shard, batch| {
@@ -298,11 +484,10 @@ impl Shard {
                 return;
             };
             let Some(room) = shard.enter(place) else { return };
-            if let Some((serial, transport)) = room.leave(now, participant, batch) {
-                shard.stats.drops.add(&transport.stats());
-                shard
-                    .directory
-                    .remove(PeerKey { room: place, serial }, &transport);
+            if let Some(peer) = room.leave(now, participant, batch) {
+                let serial = peer.serial;
+                shard.stats.add(&peer);
+                shard.directory.remove(PeerKey { room: place, serial }, &peer);
                 shard.participants -= 1;
             }
             if shard.rooms[place].as_deref().is_some_and(RoomSlot::is_empty) {
@@ -341,10 +526,14 @@ impl Shard {
             self.timers.pop();
             self.guarded(batch, |shard, batch| {
                 let timeouts = shard.config.timeouts.clone();
-                let Some(room) = shard.enter(place) else { return };
-                if room.serial == serial && room.armed == Some(due) {
+                shard.current = Some(place);
+                let random = &mut shard.random;
+                if let Some(room) = shard.rooms.get_mut(place).and_then(Option::as_deref_mut)
+                    && room.serial == serial
+                    && room.armed == Some(due)
+                {
                     room.armed = None;
-                    room.handle_timeout(now, &timeouts, batch);
+                    room.handle_timeout(now, &timeouts, random, batch);
                 }
                 shard.leave_room();
             });
@@ -400,14 +589,14 @@ impl Shard {
             return;
         };
         self.by_id.remove(&room.id);
-        room.add_drops_to(&mut self.stats);
+        room.add_to(&mut self.stats);
         for peer in room.peers() {
             self.directory.remove(
                 PeerKey {
                     room: place,
                     serial: peer.serial,
                 },
-                &peer.transport,
+                peer,
             );
             self.participants -= 1;
         }

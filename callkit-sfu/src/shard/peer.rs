@@ -6,7 +6,8 @@ use callkit_core::id::{ParticipantId, RoomId};
 
 use super::batch::{LaneHint, SendBatch};
 use crate::control::{LossCause, MediaTimeouts, SfuEvent, Slots};
-use crate::layout::{Egress, MAX_PACKET, PeerIndex};
+use crate::layout::{Egress, MAX_PACKET, MediaLayout, PeerIndex};
+use crate::sdp::CodecSet;
 use crate::transport::{HandshakeFailure, Transport};
 
 /// Media counts as flowing if the last packet of any kind came this soon after the last media packet.
@@ -46,6 +47,20 @@ pub(super) struct Peer {
     pub(super) quality: QualityClock,
     pub(super) lane: LaneHint,
     pub(super) seal_failures: u64,
+    pub(super) agreed: Box<Agreed>,
+    /// The transport is not given up before this moment: it is being restarted.
+    pub(super) keep_until: Option<Instant>,
+}
+
+/// What the participant's negotiation gave, for an ICE restart.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) layout: MediaLayout,
+    /// The video codecs that were asked for.
+    pub(super) codecs: CodecSet,
+    /// Number of the SDP session and of its last description.
+    pub(super) session: u64,
+    pub(super) version: u32,
 }
 
 /// When quality was last told, and the counters of then.
@@ -57,6 +72,12 @@ pub(super) struct QualityClock {
 }
 
 impl Peer {
+    /// The SSRCs that the participant said it would send with.
+    pub(super) fn announced(&self) -> impl Iterator<Item = u32> {
+        let pairs = self.agreed.layout.uplinks.iter().flat_map(|line| &line.ssrcs);
+        pairs.flat_map(|(media, rtx)| std::iter::once(*media).chain(*rtx))
+    }
+
     /// How long nothing may come before it means something.
     fn patience(&self, timeouts: &MediaTimeouts) -> Duration {
         let last = self.transport.last_received();
@@ -66,9 +87,23 @@ impl Peer {
             .is_some_and(|media| last.saturating_duration_since(media) < MEDIA_GAP);
         if flowing {
             timeouts.silent
-        } else {
+        } else if self.transport.ice().answers() {
             timeouts.silent_idle
+        } else {
+            timeouts.silent_unanswering
         }
+    }
+
+    /// When a silent transport is given up.
+    fn given_up(&self, timeouts: &MediaTimeouts) -> Instant {
+        let kept = self.transport.last_received() + timeouts.keep_transport;
+        self.keep_until.map_or(kept, |until| kept.max(until))
+    }
+
+    /// When sending to a silent participant stops; `None` if it has.
+    fn consent_ends(&self, timeouts: &MediaTimeouts) -> Option<Instant> {
+        let selected = self.transport.ice().selected();
+        selected.map(|_| self.transport.last_received() + timeouts.consent)
     }
 
     /// When [`advance`](Self::advance) has something to do.
@@ -79,7 +114,10 @@ impl Peer {
             Phase::Handshaking { deadline } => deadline,
             Phase::Settling { until } => until.min(silent_at),
             Phase::Up => silent_at.min(quality_at),
-            Phase::Silent => self.transport.last_received() + timeouts.keep_transport,
+            Phase::Silent => {
+                let given_up = self.given_up(timeouts);
+                self.consent_ends(timeouts).map_or(given_up, |ends| ends.min(given_up))
+            }
             Phase::Gone => return None,
         };
         Some(
@@ -118,8 +156,12 @@ impl Peer {
                 })
             }
             Phase::Settling { until } if now >= until => self.came_up(room),
-            Phase::Silent if now >= self.transport.last_received() + timeouts.keep_transport => {
+            Phase::Silent if now >= self.given_up(timeouts) => {
                 self.phase = Phase::Gone;
+                None
+            }
+            Phase::Silent if self.consent_ends(timeouts).is_some_and(|ends| now >= ends) => {
+                self.transport.suspend();
                 None
             }
             _ => None,

@@ -1,18 +1,47 @@
 //! A room on a shard: the media engine and the transports of its participants.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use callkit_core::id::{IdSource, ParticipantId, RoomId};
 
 use super::batch::{LaneHint, SendBatch};
-use super::peer::{Peer, Phase, QualityClock, RoomEgress};
+use super::peer::{Agreed, Peer, Phase, QualityClock, RoomEgress};
 use super::stats::ShardStats;
 use crate::control::{JoinError, LossCause, MediaTimeouts, Quality, SfuEvent, Slots};
 use crate::layout::SLOTS;
 use crate::media::{Grant, JoinRefused, Room, RoomConfig};
 use crate::sdp::{CodecSet, Negotiated, Offer, SdpError, negotiate};
-use crate::transport::{PacketKind, Path, StunReject, Transport, TransportEvent};
+use crate::transport::ice::Transaction;
+use crate::transport::{
+    CheckOutcome, IceCredentials, PacketKind, Path, Remote, StunReject, Transport, TransportEvent,
+};
+
+/// An address that somebody is reached at is not given to another for this long after the last authentic packet.
+const IN_USE: Duration = Duration::from_secs(3);
+/// A transport that is being restarted is not given up for this long.
+const RESTART_GRACE: Duration = Duration::from_secs(15);
+
+/// What a datagram was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Not authentic, or not known to be.
+    Nothing,
+    /// Authentic.
+    Authentic,
+    /// Authentic, from a participant who has no path to be reached on.
+    Unreached,
+}
+
+/// What a restart gives.
+#[derive(Debug)]
+pub(super) struct Restarted {
+    pub(super) serial: u64,
+    pub(super) negotiated: Negotiated,
+    pub(super) session: u64,
+    pub(super) version: u32,
+    /// Our user name fragment of an earlier restart that never came about.
+    pub(super) unused: Option<String>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -78,7 +107,40 @@ impl RoomSlot {
         negotiate(offer, common.unwrap_or(configured), must, random)
     }
 
-    /// Takes a participant in. Returns the transport that it replaces.
+    /// Takes the credentials of an ICE restart: same certificate, same layout, everything else goes on.
+    pub(super) fn restart(
+        &mut self,
+        now: Instant,
+        participant: ParticipantId,
+        offer: &Offer,
+        credentials: IceCredentials,
+        random: &mut IdSource,
+    ) -> Result<Restarted, JoinError> {
+        let peer = self.peers.iter_mut().find(|peer| peer.participant == participant);
+        let peer = peer
+            .filter(|peer| peer.phase != Phase::Gone)
+            .ok_or(JoinError::CannotRestart)?;
+        let mut negotiated =
+            negotiate(offer, &peer.agreed.codecs, None, random).map_err(|_| JoinError::CannotRestart)?;
+        if !negotiated.resume(&peer.agreed.layout) {
+            return Err(JoinError::CannotRestart);
+        }
+        let unused = peer
+            .transport
+            .restart(offer, credentials)
+            .map_err(|_| JoinError::CannotRestart)?;
+        peer.agreed.version += 1;
+        peer.keep_until = peer.keep_until.max(Some(now + RESTART_GRACE));
+        Ok(Restarted {
+            serial: peer.serial,
+            negotiated,
+            session: peer.agreed.session,
+            version: peer.agreed.version,
+            unused,
+        })
+    }
+
+    /// Takes a participant in. Returns who had the place before.
     #[expect(
         clippy::too_many_arguments,
         reason = "one call site; a struct would only repeat the names"
@@ -89,12 +151,24 @@ impl RoomSlot {
         participant: ParticipantId,
         serial: u64,
         negotiated: Negotiated,
+        session: u64,
         grant: Grant,
         transport: Transport,
         deadline: Instant,
         batch: &mut SendBatch,
-    ) -> Result<Option<(u64, Transport)>, JoinError> {
-        let Negotiated { layout, video, .. } = negotiated;
+    ) -> Result<Option<Peer>, JoinError> {
+        let Negotiated {
+            layout,
+            video,
+            asked: codecs,
+            ..
+        } = negotiated;
+        let agreed = Box::new(Agreed {
+            layout: layout.clone(),
+            codecs,
+            session,
+            version: 1,
+        });
         let index = self
             .media
             .join(now, participant, layout, grant)
@@ -118,9 +192,21 @@ impl RoomSlot {
             },
             lane: LaneHint::default(),
             seal_failures: 0,
+            agreed,
+            keep_until: None,
         });
         self.tell_slots();
         Ok(old)
+    }
+
+    /// Changes what a participant may send to the others.
+    pub(super) fn set_grant(&mut self, participant: ParticipantId, grant: Grant) {
+        let Some(peer) = self.peers.iter().find(|peer| peer.participant == participant) else {
+            return;
+        };
+        let index = peer.index;
+        self.media.set_grant(index, grant);
+        self.tell_slots();
     }
 
     /// Takes a participant out.
@@ -129,7 +215,7 @@ impl RoomSlot {
         now: Instant,
         participant: ParticipantId,
         batch: &mut SendBatch,
-    ) -> Option<(u64, Transport)> {
+    ) -> Option<Peer> {
         let index = self
             .peers
             .iter()
@@ -153,22 +239,22 @@ impl RoomSlot {
         now: Instant,
         participant: ParticipantId,
         batch: &mut SendBatch,
-    ) -> Option<(u64, Transport)> {
+    ) -> Option<Peer> {
         let place = self
             .peers
             .iter()
             .position(|peer| peer.participant == participant)?;
         let mut peer = self.peers.remove(place);
         peer.transport.close(now);
-        send_dtls(&mut peer.transport, batch);
-        Some((peer.serial, peer.transport))
+        send_own(&mut peer.transport, batch);
+        Some(peer)
     }
 
     /// Tells all clients that it is over.
     pub(super) fn say_goodbye(&mut self, now: Instant, batch: &mut SendBatch) {
         for peer in &mut self.peers {
             peer.transport.close(now);
-            send_dtls(&mut peer.transport, batch);
+            send_own(&mut peer.transport, batch);
         }
     }
 
@@ -180,7 +266,7 @@ impl RoomSlot {
         path: Path,
         datagram: &[u8],
         batch: &mut SendBatch,
-    ) -> Result<Option<SocketAddr>, StunReject> {
+    ) -> Result<CheckOutcome, StunReject> {
         let place = self.place(serial).ok_or(StunReject::WrongUser)?;
         let peer = &mut self.peers[place];
         // Not answering is how the client learns that this transport is over.
@@ -190,11 +276,72 @@ impl RoomSlot {
         let outcome = peer
             .transport
             .handle_stun(now, path, datagram, |reply| batch.push(path, reply))?;
-        self.events.extend(peer.heard(self.id, false));
+        self.checked(now, place, &outcome, batch);
+        Ok(outcome)
+    }
+
+    /// Handles an answer to a check of ours.
+    pub(super) fn handle_answer(
+        &mut self,
+        now: Instant,
+        serial: u64,
+        path: Path,
+        id: Transaction,
+        datagram: &[u8],
+        batch: &mut SendBatch,
+    ) -> Result<CheckOutcome, StunReject> {
+        let place = self.place(serial).ok_or(StunReject::NotAsked)?;
+        let peer = &mut self.peers[place];
+        if peer.phase == Phase::Gone {
+            return Err(StunReject::NotAsked);
+        }
+        let outcome = peer.transport.handle_answer(now, path, id, datagram)?;
+        self.checked(now, place, &outcome, batch);
+        Ok(outcome)
+    }
+
+    fn checked(&mut self, now: Instant, place: usize, outcome: &CheckOutcome, batch: &mut SendBatch) {
+        let heard = self.peers[place].heard(self.id, false);
+        self.events.extend(heard);
         if let Some(event) = outcome.event {
             self.apply(now, place, event, batch);
         }
-        Ok(outcome.displaced)
+    }
+
+    /// Whether the participant `serial` is reached at `remote` and was heard from there lately.
+    pub(super) fn is_using(&self, now: Instant, serial: u64, remote: Remote) -> bool {
+        let Some(place) = self.place(serial) else { return false };
+        let peer = &self.peers[place];
+        let ice = peer.transport.ice();
+        peer.phase != Phase::Gone
+            && ice.selected().is_some_and(|path| path.end() == remote)
+            && ice
+                .last_received()
+                .is_some_and(|last| now.saturating_duration_since(last) < IN_USE)
+    }
+
+    /// Asks the participant `serial` whether it is at `path`. Returns the name of the question, if one is asked.
+    pub(super) fn probe(
+        &mut self,
+        now: Instant,
+        serial: u64,
+        path: Path,
+        random: &mut IdSource,
+        batch: &mut SendBatch,
+    ) -> Option<Transaction> {
+        let place = self.place(serial)?;
+        let transport = &mut self.peers[place].transport;
+        let asked = transport.probe(now, path, random);
+        send_own(transport, batch);
+        asked
+    }
+
+    /// What carried `path` of the participant `serial` is gone.
+    pub(super) fn path_closed(&mut self, now: Instant, serial: u64, path: Path, batch: &mut SendBatch) {
+        let Some(place) = self.place(serial) else { return };
+        if let Some(event) = self.peers[place].transport.forget(now, path.end()) {
+            self.apply(now, place, event, batch);
+        }
     }
 
     /// Handles a datagram from a validated address of the participant `serial`.
@@ -206,16 +353,22 @@ impl RoomSlot {
         path: Path,
         datagram: &mut [u8],
         batch: &mut SendBatch,
-    ) {
-        let Some(place) = self.place(serial) else { return };
+    ) -> Received {
+        let Some(place) = self.place(serial) else {
+            return Received::Nothing;
+        };
         #[cfg(test)]
         assert!(!self.poisoned, "a test wants this room to fail");
         let peer = &mut self.peers[place];
         let index = peer.index;
+        let received = match peer.transport.ice().selected() {
+            Some(_) => Received::Authentic,
+            None => Received::Unreached,
+        };
         match kind {
             PacketKind::Rtp => {
                 let Some(plain) = peer.transport.open_rtp(now, path, datagram) else {
-                    return;
+                    return Received::Nothing;
                 };
                 self.events.extend(peer.heard(self.id, true));
                 self.media.handle_rtp(
@@ -230,7 +383,7 @@ impl RoomSlot {
             }
             PacketKind::Rtcp => {
                 let Some(plain) = peer.transport.open_rtcp(now, path, datagram) else {
-                    return;
+                    return Received::Nothing;
                 };
                 self.events.extend(peer.heard(self.id, false));
                 self.media.handle_rtcp(
@@ -245,13 +398,15 @@ impl RoomSlot {
             }
             PacketKind::Dtls => {
                 let event = peer.transport.handle_dtls(now, path, datagram);
-                send_dtls(&mut peer.transport, batch);
+                send_own(&mut peer.transport, batch);
                 if let Some(event) = event {
                     self.apply(now, place, event, batch);
                 }
+                return Received::Nothing;
             }
-            PacketKind::Stun | PacketKind::Unknown => {}
+            PacketKind::Stun | PacketKind::Unknown => return Received::Nothing,
         }
+        received
     }
 
     fn apply(&mut self, now: Instant, place: usize, event: TransportEvent, batch: &mut SendBatch) {
@@ -316,11 +471,17 @@ impl RoomSlot {
     }
 
     /// Performs what is due.
-    pub(super) fn handle_timeout(&mut self, now: Instant, timeouts: &MediaTimeouts, batch: &mut SendBatch) {
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        timeouts: &MediaTimeouts,
+        random: &mut IdSource,
+        batch: &mut SendBatch,
+    ) {
         for place in 0..self.peers.len() {
             let peer = &mut self.peers[place];
-            let event = peer.transport.handle_timeout(now);
-            send_dtls(&mut peer.transport, batch);
+            let event = peer.transport.handle_timeout(now, random);
+            send_own(&mut peer.transport, batch);
             if let Some(event) = event {
                 self.apply(now, place, event, batch);
             }
@@ -329,7 +490,7 @@ impl RoomSlot {
             self.events.extend(peer.advance(now, timeouts, self.id));
             if peer.phase == Phase::Gone && before == Phase::Silent {
                 peer.transport.close(now);
-                send_dtls(&mut peer.transport, batch);
+                send_own(&mut peer.transport, batch);
                 let index = peer.index;
                 self.media.unready(
                     now,
@@ -406,17 +567,16 @@ impl RoomSlot {
         self.peers.iter().position(|peer| peer.serial == serial)
     }
 
-    /// Adds the drops of the present participants.
-    pub(super) fn add_drops_to(&self, stats: &mut ShardStats) {
+    /// Adds what the present participants have counted.
+    pub(super) fn add_to(&self, stats: &mut ShardStats) {
         for peer in &self.peers {
-            stats.drops.add(&peer.transport.stats());
-            stats.drops.seal_failed += peer.seal_failures;
+            stats.add(peer);
         }
     }
 }
 
-/// Queues what the DTLS server has to say.
-fn send_dtls(transport: &mut Transport, batch: &mut SendBatch) {
+/// Queues what the transport itself has to say.
+fn send_own(transport: &mut Transport, batch: &mut SendBatch) {
     while let Some((path, datagram)) = transport.poll_transmit() {
         batch.push(path, &datagram);
     }

@@ -18,11 +18,13 @@ const MAX_COALESCED: usize = 65_536;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct ShardSocket {
+pub(crate) struct ShardSocket {
     pub(super) socket: UdpSocket,
     state: UdpSocketState,
     /// IPv4 goes out as mapped IPv6.
     is_v6: bool,
+    /// Whether runs of packets go out in one call.
+    segmentation: bool,
     counters: SendCounters,
 }
 
@@ -69,13 +71,14 @@ fn bind_to(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 impl ShardSocket {
-    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: UdpSocket, segmentation: bool) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let is_v6 = socket.local_addr()?.is_ipv6();
         Ok(Self {
             socket,
             state,
             is_v6,
+            segmentation,
             counters: SendCounters::default(),
         })
     }
@@ -181,6 +184,10 @@ impl DatagramSink for ShardSocket {
     }
 
     fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        if self.segmentation {
+            self.state.max_gso_segments()
+        } else {
+            1
+        }
     }
 }

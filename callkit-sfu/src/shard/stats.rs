@@ -1,5 +1,6 @@
 //! Counters of a shard.
 
+use super::peer::Peer;
 use crate::transport::TransportStats;
 
 /// Datagrams that were dropped, by reason. Growth of the first four is noise from the network.
@@ -15,6 +16,10 @@ pub struct Drops {
     pub stun_unknown_user: u64,
     /// A check for somebody here with a wrong MESSAGE-INTEGRITY.
     pub stun_not_authentic: u64,
+    /// Attempts beyond what a source may make that has not proved itself.
+    pub limited: u64,
+    /// Checks from an address at which another participant is reached.
+    pub address_in_use: u64,
     /// SRTP or SRTCP from a participant's address that is not authentic.
     pub srtp_not_authentic: u64,
     /// SRTP or SRTCP that came before.
@@ -43,6 +48,8 @@ impl Drops {
             + self.stun_malformed
             + self.stun_unknown_user
             + self.stun_not_authentic
+            + self.limited
+            + self.address_in_use
             + self.srtp_not_authentic
             + self.srtp_replayed
             + self.srtp_no_keys
@@ -72,8 +79,28 @@ pub struct ShardStats {
     pub rooms_failed: u64,
     /// Quality events left out because nobody took them.
     pub events_left_out: u64,
+    /// Connectivity checks of our own that were sent.
+    pub own_checks: u64,
+    /// Of those, answered ones.
+    pub own_answers: u64,
+    /// Addresses that were examined because authentic media came from them.
+    pub probes: u64,
+    /// Authentic packets from addresses that no check had come from.
+    pub from_new_address: u64,
     /// Drops.
     pub drops: Drops,
+}
+
+impl ShardStats {
+    /// Adds what one participant has counted.
+    pub(super) fn add(&mut self, peer: &Peer) {
+        let transport = peer.transport.stats();
+        self.drops.add(&transport);
+        self.drops.seal_failed += peer.seal_failures;
+        self.own_checks += transport.own_checks;
+        self.own_answers += transport.own_answers;
+        self.probes += transport.probes;
+    }
 }
 
 impl std::ops::AddAssign for ShardStats {
@@ -87,12 +114,18 @@ impl std::ops::AddAssign for ShardStats {
         self.sends += other.sends;
         self.rooms_failed += other.rooms_failed;
         self.events_left_out += other.events_left_out;
+        self.own_checks += other.own_checks;
+        self.own_answers += other.own_answers;
+        self.probes += other.probes;
+        self.from_new_address += other.from_new_address;
         let (own, other) = (&mut self.drops, other.drops);
         own.unknown_kind += other.unknown_kind;
         own.unknown_source += other.unknown_source;
         own.stun_malformed += other.stun_malformed;
         own.stun_unknown_user += other.stun_unknown_user;
         own.stun_not_authentic += other.stun_not_authentic;
+        own.limited += other.limited;
+        own.address_in_use += other.address_in_use;
         own.srtp_not_authentic += other.srtp_not_authentic;
         own.srtp_replayed += other.srtp_replayed;
         own.srtp_no_keys += other.srtp_no_keys;

@@ -17,7 +17,7 @@ use rtc_stun::attributes::{
 };
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
-use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, TransactionId};
+use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
 
 use super::offer::{AnswerView, ClientSsrcs, MID_EXTENSION, OfferOptions, offer};
 use crate::layout::Source;
@@ -61,6 +61,9 @@ pub struct SyntheticClient {
     session: Option<SrtpSession>,
     outgoing: VecDeque<Vec<u8>>,
     next_check: Option<Instant>,
+    check_interval: Duration,
+    nominates: bool,
+    answers: bool,
     reachable: bool,
 }
 
@@ -98,6 +101,9 @@ impl SyntheticClient {
             session: None,
             outgoing: VecDeque::new(),
             next_check: None,
+            check_interval: CHECK_INTERVAL,
+            nominates: true,
+            answers: true,
             reachable: false,
         }
     }
@@ -121,6 +127,27 @@ impl SyntheticClient {
     pub fn announcing(mut self, fingerprint: Fingerprint) -> Self {
         self.announced = fingerprint;
         self
+    }
+
+    /// Checks as Firefox does: seldom, and without nominating.
+    #[must_use]
+    pub fn checking_like_firefox(mut self) -> Self {
+        self.check_interval = Duration::from_secs(6);
+        self.nominates = false;
+        self
+    }
+
+    /// Does not answer checks of the server.
+    #[must_use]
+    pub fn without_answers(mut self) -> Self {
+        self.answers = false;
+        self
+    }
+
+    /// Starts an ICE restart: an offer with new credentials, everything else as it was.
+    pub fn restart(&mut self) -> String {
+        self.credentials = IceCredentials::random(&mut self.random);
+        self.offer()
     }
 
     /// The SSRCs that it declares.
@@ -191,7 +218,7 @@ impl SyntheticClient {
             self.check();
             self.next_check = Some(
                 now + if self.reachable {
-                    CHECK_INTERVAL
+                    self.check_interval
                 } else {
                     FIRST_CHECKS
                 },
@@ -226,19 +253,20 @@ impl SyntheticClient {
         id.copy_from_slice(&transaction.to_be_bytes()[..12]);
         let integrity =
             MessageIntegrity::new_short_term_integrity_with_provider(pwd.expose().clone(), provider.crypto());
+        let mut parts: Vec<Box<dyn Setter + '_>> = vec![
+            Box::new(TransactionId(id)),
+            Box::new(BINDING_REQUEST),
+            Box::new(attribute(ATTR_USERNAME, user.as_bytes())),
+            Box::new(attribute(ATTR_ICE_CONTROLLING, &[7; 8])),
+            Box::new(attribute(ATTR_PRIORITY, &[0x6e, 0, 0, 0xff])),
+        ];
+        if self.nominates {
+            parts.push(Box::new(attribute(ATTR_USE_CANDIDATE, &[])));
+        }
+        parts.push(Box::new(integrity));
+        parts.push(Box::new(FINGERPRINT));
         let mut request = Message::new();
-        request
-            .build(&[
-                Box::new(TransactionId(id)),
-                Box::new(BINDING_REQUEST),
-                Box::new(attribute(ATTR_USERNAME, user.as_bytes())),
-                Box::new(attribute(ATTR_ICE_CONTROLLING, &[7; 8])),
-                Box::new(attribute(ATTR_PRIORITY, &[0x6e, 0, 0, 0xff])),
-                Box::new(attribute(ATTR_USE_CANDIDATE, &[])),
-                Box::new(integrity),
-                Box::new(FINGERPRINT),
-            ])
-            .ok()?;
+        request.build(&parts).ok()?;
         Some(request.raw)
     }
 
@@ -272,10 +300,15 @@ impl SyntheticClient {
         reply.decode().ok()?;
         FINGERPRINT.check(&reply).ok()?;
         let provider = self.identity.provider();
+        if reply.typ == BINDING_REQUEST {
+            let answer = self.answer(reply)?;
+            self.outgoing.push_back(answer);
+            return None;
+        }
         MessageIntegrity::check(&mut reply, server.pwd.expose().as_bytes(), provider.crypto()).ok()?;
         if reply.typ == BINDING_SUCCESS && !self.reachable {
             self.reachable = true;
-            self.next_check = Some(now + CHECK_INTERVAL);
+            self.next_check = Some(now + self.check_interval);
             let mismatch = Arc::new(AtomicBool::new(false));
             let config = self
                 .identity
@@ -292,6 +325,28 @@ impl SyntheticClient {
             self.endpoint.connect(now, SERVER, config, None).ok()?;
         }
         None
+    }
+
+    /// The answer to a check of the server, which has to know our password.
+    fn answer(&self, mut request: Message) -> Option<Vec<u8>> {
+        if !self.answers {
+            return None;
+        }
+        let provider = self.identity.provider();
+        let pwd = self.credentials.pwd.expose();
+        MessageIntegrity::check(&mut request, pwd.as_bytes(), provider.crypto()).ok()?;
+        let integrity =
+            MessageIntegrity::new_short_term_integrity_with_provider(pwd.clone(), provider.crypto());
+        let mut reply = Message::new();
+        reply
+            .build(&[
+                Box::new(request.transaction_id),
+                Box::new(BINDING_SUCCESS),
+                Box::new(integrity),
+                Box::new(FINGERPRINT),
+            ])
+            .ok()?;
+        Some(reply.raw)
     }
 
     fn handshake(&mut self, now: Instant, datagram: &[u8]) -> Option<ClientEvent> {

@@ -24,9 +24,12 @@ use super::hello::{HelloReader, MESSAGE_HEADER, PROFILE_GCM_128, Peek, fragment_
 use super::srtp::{Profile, Role, SrtpSession};
 use crate::sdp::Fingerprint;
 
-/// Time between repetitions of a flight. The stack repeats at a fixed interval and gives up after seven:
-/// shorter and a slow mobile network fails, longer and a lost datagram is felt.
-const FLIGHT_INTERVAL: Duration = Duration::from_millis(700);
+/// Pause before a flight is repeated for the first time; each later pause is twice as long. The second of
+/// RFC 6347 section 4.2.4.1 would be felt as a second without picture at every lost datagram.
+const FIRST_REPEAT: Duration = Duration::from_millis(100);
+/// What the stack is told. It knows fixed intervals only, and gives up after seven: its clock is put forward to
+/// the moment it waits for whenever ours says that a flight is due. Seven of ours are 12.7 s.
+const STACK_INTERVAL: Duration = Duration::from_millis(100);
 /// Exporter label of RFC 5764 section 4.2.
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 /// Datagrams that a handshake may take; a browser needs four, with losses perhaps twenty.
@@ -35,6 +38,8 @@ const MAX_DATAGRAMS: u32 = 256;
 const MAX_PLAIN_FRAGMENTS: u32 = 256;
 /// Encrypted handshake records: the Finished message and its repetitions.
 const MAX_SEALED_RECORDS: u32 = 16;
+/// Plain handshake fragments after the handshake: a client that missed our last flight repeats its own.
+const MAX_LATE_FRAGMENTS: u32 = 64;
 /// Longest handshake message; a certificate chain of a browser has below 1 KiB.
 const MAX_MESSAGE: usize = 16 * 1024;
 
@@ -134,7 +139,7 @@ impl DtlsIdentity {
             .with_insecure_skip_verify(true)
             .with_verify_peer_certificate(Some(verify))
             .with_extended_master_secret(ExtendedMasterSecretType::Require)
-            .with_flight_interval(FLIGHT_INTERVAL)
+            .with_flight_interval(STACK_INTERVAL)
             .with_mtu(end.mtu)
             .build(end.role == Role::Client, None)?;
         Ok(Arc::new(config))
@@ -200,6 +205,16 @@ pub struct DtlsServer {
     endpoint: Endpoint,
     state: State,
     budget: Budget,
+    repeat: Option<Repeat>,
+}
+
+/// When a flight is repeated.
+#[derive(Debug, Clone, Copy)]
+struct Repeat {
+    /// The moment that the stack waits for.
+    stack: Instant,
+    due: Instant,
+    pause: Duration,
 }
 
 impl std::fmt::Debug for DtlsServer {
@@ -224,11 +239,18 @@ impl DtlsServer {
             endpoint: Endpoint::new(PEER, TransportProtocol::UDP, None),
             state: State::Hello(HelloReader::default()),
             budget: Budget::default(),
+            repeat: None,
         }
     }
 
     /// Handles a DTLS datagram from a validated path; replies are then in [`poll_transmit`](Self::poll_transmit).
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Option<DtlsEvent> {
+        let event = self.take(now, datagram);
+        self.arm(now);
+        event
+    }
+
+    fn take(&mut self, now: Instant, datagram: &[u8]) -> Option<DtlsEvent> {
         match &mut self.state {
             State::Over => None,
             State::Running { .. } => self.feed(now, datagram),
@@ -306,6 +328,7 @@ impl DtlsServer {
 
     fn fail(&mut self, failure: HandshakeFailure) -> Option<DtlsEvent> {
         self.state = State::Over;
+        self.repeat = None;
         Some(DtlsEvent::Failed(failure))
     }
 
@@ -327,28 +350,42 @@ impl DtlsServer {
         )
     }
 
+    /// Follows the stack: a flight that it sent is repeated after the shortest pause.
+    fn arm(&mut self, now: Instant) {
+        let stack = match self.state {
+            State::Running { connected: false } => self.endpoint.poll_timeout(&PEER),
+            _ => None,
+        };
+        let known = self.repeat.filter(|repeat| Some(repeat.stack) == stack);
+        self.repeat = known.or_else(|| {
+            stack.map(|stack| Repeat {
+                stack,
+                due: now + FIRST_REPEAT,
+                pause: FIRST_REPEAT,
+            })
+        });
+    }
+
     /// Repeats a flight that is due.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<DtlsEvent> {
-        match self.state {
-            State::Running { connected: false } if self.poll_timeout().is_some_and(|due| due <= now) => {
-                let exhausted = self.endpoint.handle_timeout(PEER, now).is_err();
-                if exhausted {
-                    self.fail(HandshakeFailure::TimedOut)
-                } else {
-                    None
-                }
-            }
-            _ => None,
+        let repeat = self.repeat.filter(|repeat| repeat.due <= now)?;
+        if self.endpoint.handle_timeout(PEER, repeat.stack).is_err() {
+            self.repeat = None;
+            return self.fail(HandshakeFailure::TimedOut);
         }
+        let pause = repeat.pause * 2;
+        self.repeat = self.endpoint.poll_timeout(&PEER).map(|stack| Repeat {
+            stack,
+            due: now + pause,
+            pause,
+        });
+        None
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Running { connected: false } => self.endpoint.poll_timeout(&PEER),
-            _ => None,
-        }
+        self.repeat.map(|repeat| repeat.due)
     }
 
     /// The next datagram to send.
@@ -362,6 +399,7 @@ impl DtlsServer {
             // The connection is given back to who stops it; nobody needs it.
             drop(self.endpoint.stop(now, PEER));
         }
+        self.repeat = None;
         self.state = State::Over;
     }
 }
@@ -389,6 +427,7 @@ struct Budget {
     datagrams: u32,
     fragments: u32,
     sealed: u32,
+    late_fragments: u32,
 }
 
 enum Verdict {
@@ -400,11 +439,14 @@ enum Verdict {
 impl Budget {
     fn spend(&mut self, datagram: &[u8], connected: bool) -> Verdict {
         const RECORD_HEADER: usize = 13;
+        const CHANGE_CIPHER_SPEC: u8 = 20;
+        const ALERT: u8 = 21;
         const HANDSHAKE: u8 = 22;
         self.datagrams += u32::from(!connected);
         if self.datagrams > MAX_DATAGRAMS {
             return Verdict::Exhausted;
         }
+        let mut within = true;
         let mut rest = datagram;
         while !rest.is_empty() {
             let Some((header, tail)) = rest.split_at_checked(RECORD_HEADER) else {
@@ -415,20 +457,34 @@ impl Budget {
                 return Verdict::Drop;
             };
             rest = tail;
-            let epoch = u16::from_be_bytes([header[3], header[4]]);
-            match (header[0] == HANDSHAKE, epoch) {
-                (true, 0) => match plain_fragments(record) {
-                    Some(count) => self.fragments += count,
-                    None => return Verdict::Drop,
-                },
-                (true, _) => self.sealed += 1,
-                (false, _) => {}
+            let is_plain = header[3..5] == [0, 0];
+            match header[0] {
+                HANDSHAKE if is_plain => {
+                    let Some(count) = plain_fragments(record) else {
+                        return Verdict::Drop;
+                    };
+                    let (spent, most) = if connected {
+                        (&mut self.late_fragments, MAX_LATE_FRAGMENTS)
+                    } else {
+                        (&mut self.fragments, MAX_PLAIN_FRAGMENTS)
+                    };
+                    *spent = spent.saturating_add(count);
+                    within &= *spent <= most;
+                }
+                HANDSHAKE => {
+                    self.sealed = self.sealed.saturating_add(1);
+                    within &= self.sealed <= MAX_SEALED_RECORDS;
+                }
+                // A goodbye counts for nothing, so that one always gets through: but only under the keys.
+                // Without them anybody could write it.
+                ALERT if connected && is_plain => return Verdict::Drop,
+                CHANGE_CIPHER_SPEC | ALERT => {}
+                // Nobody negotiated data.
+                _ if connected => return Verdict::Drop,
+                _ => {}
             }
         }
-        if self.fragments > MAX_PLAIN_FRAGMENTS || self.sealed > MAX_SEALED_RECORDS {
-            return Verdict::Exhausted;
-        }
-        Verdict::Pass
+        if within { Verdict::Pass } else { Verdict::Exhausted }
     }
 }
 
@@ -496,6 +552,24 @@ mod tests {
             plain_fragments(&fragment(1, MAX_MESSAGE + 1, 0, &[0; 4])[13..]),
             None
         );
+    }
+
+    /// A record of kind `kind` with one byte, under keys or not.
+    fn record(kind: u8, epoch: u8) -> Vec<u8> {
+        vec![kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 0, 0, 1, 0]
+    }
+
+    #[test]
+    fn a_goodbye_passes_after_any_number_of_handshake_records_but_never_in_the_clear() {
+        let mut budget = Budget::default();
+        for _ in 0..1000 {
+            budget.spend(&fragment(11, 9000, 0, &[0]), true);
+            budget.spend(&record(22, 1), true);
+        }
+        assert!(matches!(budget.spend(&record(22, 1), true), Verdict::Exhausted));
+        assert!(matches!(budget.spend(&record(21, 1), true), Verdict::Pass));
+        assert!(matches!(budget.spend(&record(21, 0), true), Verdict::Drop));
+        assert!(matches!(budget.spend(&record(23, 1), true), Verdict::Drop));
     }
 
     proptest! {

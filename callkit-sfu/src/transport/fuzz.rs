@@ -4,24 +4,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use callkit_core::id::IdSource;
 use callkit_core::redact::Secret;
 
 use super::Path;
 use super::dtls::{DtlsIdentity, DtlsServer};
-use super::ice::{IceAgent, IceCredentials, addressee};
+use super::ice::{IceAgent, IceCredentials, StunKind, peek};
 use super::srtp::{GcmReceiver, Profile, Role, SrtpSession};
 use crate::sdp::Fingerprint;
 
 /// A STUN datagram from anywhere.
 pub fn stun(now: Instant, datagram: &[u8]) {
-    let credentials = IceCredentials {
-        ufrag: "ours".to_owned(),
+    let credentials = |ufrag: &str| IceCredentials {
+        ufrag: ufrag.to_owned(),
         pwd: Secret::new("p".repeat(24)),
     };
     let provider = Arc::new(rtc_crypto::providers::RingProvider::new());
     let path = Path::udp(SocketAddr::from(([192, 0, 2, 1], 9)), None);
-    let _ = addressee(datagram);
-    let _ = IceAgent::new(credentials, "theirs", provider).handle(now, path, datagram);
+    let mut agent = IceAgent::new(credentials("ours"), credentials("theirs"), provider);
+    // A question is open, so that answers are read to their end.
+    let id = agent.probe(now, path, &mut IdSource::seeded(1));
+    let _ = agent.handle(now, path, datagram);
+    if let (StunKind::Answer(_), Some(id)) = (peek(datagram), id) {
+        let _ = agent.handle_answer(now, path, id, datagram);
+    }
 }
 
 /// DTLS datagrams from a validated address, each with a byte of length before it.

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use dtls::{DtlsIdentity, HandshakeFailure, IdentityError};
 pub use ice::{IceCredentials, StunReject};
-pub use participant::{CheckOutcome, Transport, TransportEvent, TransportStats};
+pub use participant::{CheckOutcome, OtherCertificate, Transport, TransportEvent, TransportStats};
 
 /// What carries datagrams between a participant and us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

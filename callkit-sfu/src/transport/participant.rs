@@ -1,15 +1,15 @@
 //! [`Transport`]: agent, DTLS server and SRTP of one participant put together.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use callkit_core::id::IdSource;
 
-use super::Path;
 use super::dtls::{DtlsEvent, DtlsIdentity, DtlsServer, HandshakeFailure};
-use super::ice::{IceAgent, IceCredentials, StunReject};
+use super::ice::{IceAgent, IceCredentials, StunReject, Transaction};
 use super::srtp::{Profile, SrtpError, SrtpSession};
+use super::{Path, Remote};
 use crate::sdp::{Fingerprint, Offer};
 
 /// What the shard has to know.
@@ -28,14 +28,21 @@ pub enum TransportEvent {
     Failed(HandshakeFailure),
 }
 
-/// What came of an authentic check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What came of an authentic check, or of an authentic answer to one of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckOutcome {
     /// A change of path, if it made one.
     pub event: Option<TransportEvent>,
     /// An address that is no longer accepted because this one took its place.
-    pub displaced: Option<SocketAddr>,
+    pub displaced: Option<Remote>,
+    /// A user name fragment that a restart replaced.
+    pub retired: Option<String>,
 }
+
+/// A restart is for another certificate than the transport was made for: it is not the same client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate is another one")]
+pub struct OtherCertificate;
 
 /// Counted drops of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +55,12 @@ pub struct TransportStats {
     pub replayed: u64,
     /// Media before the handshake, or after its end.
     pub no_keys: u64,
+    /// Connectivity checks of our own.
+    pub own_checks: u64,
+    /// Of those, answered ones.
+    pub own_answers: u64,
+    /// Addresses that were examined because authentic media came from them.
+    pub probes: u64,
 }
 
 /// One participant's transport.
@@ -59,6 +72,8 @@ pub struct Transport {
     stats: TransportStats,
     last_received: Instant,
     last_media: Option<Instant>,
+    rtt: Option<Duration>,
+    expected: Fingerprint,
 }
 
 impl Transport {
@@ -70,7 +85,7 @@ impl Transport {
         credentials: IceCredentials,
         identity: Arc<DtlsIdentity>,
     ) -> Self {
-        let ice = IceAgent::new(credentials, &offer.ufrag, identity.provider());
+        let ice = IceAgent::new(credentials, theirs(offer), identity.provider());
         Self::assemble(now, ice, identity, offer.fingerprint)
     }
 
@@ -82,6 +97,8 @@ impl Transport {
             stats: TransportStats::default(),
             last_received: now,
             last_media: None,
+            rtt: None,
+            expected,
         }
     }
 
@@ -120,6 +137,12 @@ impl Transport {
         self.stats
     }
 
+    /// The round-trip time to the client as the last answered check of ours took it.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
     /// Handles a connectivity check; `reply` gets the response for the path it came on.
     ///
     /// # Errors
@@ -131,15 +154,84 @@ impl Transport {
         datagram: &[u8],
         reply: impl FnOnce(&[u8]),
     ) -> Result<CheckOutcome, StunReject> {
-        let first = self.ice.selected().is_none();
+        let first = self.is_first_path();
         let check = self.ice.handle(now, path, datagram)?;
         self.last_received = now;
         reply(&check.reply);
         let event = check.selected.then_some(TransportEvent::PathSelected { first });
+        if check.selected && self.is_connected() {
+            self.ice.keep_consent();
+        }
         Ok(CheckOutcome {
             event,
             displaced: check.displaced,
+            retired: check.retired,
         })
+    }
+
+    /// Handles an answer to a check of ours.
+    ///
+    /// # Errors
+    /// [`StunReject`]: counted, dropped.
+    pub fn handle_answer(
+        &mut self,
+        now: Instant,
+        path: Path,
+        id: Transaction,
+        datagram: &[u8],
+    ) -> Result<CheckOutcome, StunReject> {
+        let first = self.is_first_path();
+        let answer = self.ice.handle_answer(now, path, id, datagram)?;
+        self.last_received = now;
+        self.rtt = Some(answer.rtt);
+        self.stats.own_answers += 1;
+        if answer.selected && self.is_connected() {
+            self.ice.keep_consent();
+        }
+        Ok(CheckOutcome {
+            event: answer
+                .selected
+                .then_some(TransportEvent::PathSelected { first }),
+            displaced: answer.displaced,
+            retired: None,
+        })
+    }
+
+    /// Before the handshake the path may change without anything being lost.
+    fn is_first_path(&self) -> bool {
+        self.ice.selected().is_none() && !self.is_connected()
+    }
+
+    /// Takes the credentials of an ICE restart. DTLS and SRTP go on as they are. Returns our user name fragment
+    /// of an earlier restart that never came about.
+    ///
+    /// # Errors
+    /// [`OtherCertificate`]; nothing has changed then.
+    pub fn restart(&mut self, offer: &Offer, ours: IceCredentials) -> Result<Option<String>, OtherCertificate> {
+        if offer.fingerprint != self.expected {
+            return Err(OtherCertificate);
+        }
+        Ok(self.ice.restart(ours, theirs(offer)))
+    }
+
+    /// Examines `path`, which an authentic packet came on although no check has. Returns the name of the
+    /// question, if one is asked.
+    pub fn probe(&mut self, now: Instant, path: Path, random: &mut IdSource) -> Option<Transaction> {
+        let asked = self.ice.probe(now, path, random)?;
+        self.stats.probes += 1;
+        Some(asked)
+    }
+
+    /// Stops sending until the client checks again.
+    pub fn suspend(&mut self) {
+        self.ice.suspend();
+    }
+
+    /// The path to `remote` is gone for good.
+    pub fn forget(&mut self, now: Instant, remote: Remote) -> Option<TransportEvent> {
+        self.ice
+            .forget(now, remote)
+            .then_some(TransportEvent::PathSelected { first: false })
     }
 
     /// Handles a DTLS datagram from a validated path.
@@ -147,7 +239,7 @@ impl Transport {
         let event = self.dtls.handle(now, datagram);
         // DTLS before its end is not authentic: it does not keep a participant alive.
         if self.is_connected() {
-            self.ice.received(now, path.remote);
+            self.ice.received(now, path.end());
         }
         self.apply(event?)
     }
@@ -157,6 +249,7 @@ impl Transport {
             DtlsEvent::Connected(session) => {
                 let profile = session.profile();
                 self.srtp = Some(session);
+                self.ice.keep_consent();
                 TransportEvent::Connected(profile)
             }
             DtlsEvent::Closed => {
@@ -197,7 +290,7 @@ impl Transport {
             Some(Ok(len)) => {
                 self.stats.opened += 1;
                 self.last_received = now;
-                self.ice.received(now, path.remote);
+                self.ice.received(now, path.end());
                 Some(len)
             }
             Some(Err(SrtpError::Replayed)) => {
@@ -216,7 +309,8 @@ impl Transport {
     }
 
     /// Performs what is due.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<TransportEvent> {
+    pub fn handle_timeout(&mut self, now: Instant, random: &mut IdSource) -> Option<TransportEvent> {
+        self.ice.handle_timeout(now, random);
         let event = self.dtls.handle_timeout(now);
         self.apply(event?)
     }
@@ -224,12 +318,17 @@ impl Transport {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.dtls.poll_timeout()
+        let own = [self.ice.poll_timeout(), self.dtls.poll_timeout()];
+        own.into_iter().flatten().min()
     }
 
-    /// The next DTLS datagram to send on the selected path; those without a path are lost, as any datagram
-    /// may be.
+    /// The next datagram that the transport itself has to send: a check of ours, or DTLS on the selected path.
+    /// DTLS without a path is lost, as any datagram may be.
     pub fn poll_transmit(&mut self) -> Option<(Path, Bytes)> {
+        if let Some((path, check)) = self.ice.poll_transmit() {
+            self.stats.own_checks += 1;
+            return Some((path, Bytes::from(check)));
+        }
         while let Some(datagram) = self.dtls.poll_transmit() {
             if let Some(path) = self.ice.selected() {
                 return Some((path, datagram.freeze()));
@@ -242,5 +341,13 @@ impl Transport {
     pub fn close(&mut self, now: Instant) {
         self.dtls.close(now);
         self.srtp = None;
+    }
+}
+
+/// The client's ICE credentials.
+fn theirs(offer: &Offer) -> IceCredentials {
+    IceCredentials {
+        ufrag: offer.ufrag.clone(),
+        pwd: offer.pwd.clone(),
     }
 }

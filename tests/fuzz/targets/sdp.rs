@@ -3,7 +3,7 @@
 
 use callkit_core::id::IdSource;
 use callkit_core::redact::Secret;
-use callkit_sfu::sdp::{AnswerConfig, CodecSet, Offer, negotiate};
+use callkit_sfu::sdp::{AnswerConfig, Candidate, CodecSet, Offer, negotiate};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -14,8 +14,9 @@ fuzz_target!(|text: &str| {
         ufrag: "server",
         pwd: &Secret::new("0123456789abcdef01234567".to_owned()),
         fingerprint: offer.fingerprint,
-        candidates: &[([192, 0, 2, 1], 40000).into()],
+        candidates: &[Candidate::TcpPassive(([192, 0, 2, 1], 40000).into())],
         session: 1,
+        version: 1,
     });
     assert!(answer.lines().all(|line| line.len() < 16 * 1024), "no line of the answer grows with the offer");
     assert!(!answer.contains("a=crypto"), "keys are never in the text");

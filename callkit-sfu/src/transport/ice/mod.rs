@@ -2,23 +2,29 @@
 //!
 //! Path selection: the first valid check selects; later a nomination (USE-CANDIDATE) from elsewhere does,
 //! or any valid check once the selected path has been silent for 300 ms. Firefox never nominates again
-//! after a network change, so nomination alone would leave it on a dead path. Checks that are not
-//! authentic are counted and never answered: no reply, no reflection.
+//! after a network change, so nomination alone would leave it on a dead path. An answer to a check of our own
+//! selects too: it is sent where authentic media came from. Checks that are not authentic are counted and never
+//! answered: no reply, no reflection.
+//!
+//! A restart (RFC 8445 section 9) gives the agent a second generation of credentials. The first stays good until
+//! a check of the second comes: what works is not given up before its successor does.
 
-use std::net::SocketAddr;
+mod checks;
+mod stun;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callkit_core::id::IdSource;
 use callkit_core::redact::Secret;
 use rtc_crypto::RTCCryptoProvider;
-use rtc_stun::attributes::{ATTR_MESSAGE_INTEGRITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
-use rtc_stun::fingerprint::FINGERPRINT;
-use rtc_stun::integrity::MessageIntegrity;
-use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message};
-use rtc_stun::xoraddr::XorMappedAddress;
 
-use super::Path;
+use super::{Path, Remote};
+use checks::{OwnChecks, Purpose};
+pub use stun::{StunKind, Transaction, peek};
 
 /// A path that was silent for this long gives way to any valid check from elsewhere. Shorter, and two
 /// interfaces of one client would take the path from each other; longer, and a call stays mute after a
@@ -26,9 +32,6 @@ use super::Path;
 const SILENT_PATH: Duration = Duration::from_millis(300);
 /// Validated addresses per participant. A client has a handful of candidate pairs.
 const MAX_PATHS: usize = 8;
-/// Longest check that is looked at; browsers stay below 150 bytes.
-const MAX_CHECK: usize = 600;
-const HEADER: usize = 20;
 
 /// Our short-term credentials for one participant (RFC 8839 section 5.4).
 #[derive(Debug, Clone)]
@@ -64,6 +67,12 @@ fn ice_chars(random: &mut IdSource, count: usize) -> String {
     text
 }
 
+fn transaction(random: &mut IdSource) -> Transaction {
+    let mut id = [0; 12];
+    id.copy_from_slice(&random.next_u128().to_be_bytes()[..12]);
+    id
+}
+
 /// Why a STUN datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StunReject {
@@ -75,6 +84,8 @@ pub enum StunReject {
     WrongUser,
     /// MESSAGE-INTEGRITY is missing or wrong.
     NotAuthentic,
+    /// An answer to nothing that was asked, or from elsewhere than where it was asked.
+    NotAsked,
 }
 
 /// An authentic check.
@@ -85,19 +96,56 @@ pub struct Check {
     /// Whether this check made its path the selected one.
     pub selected: bool,
     /// An address that is no longer valid because a newer one took its place.
-    pub displaced: Option<SocketAddr>,
+    pub displaced: Option<Remote>,
+    /// A user name fragment that a restart replaced and that is no longer good.
+    pub retired: Option<String>,
+}
+
+/// An authentic answer to a check of ours.
+#[derive(Debug)]
+pub struct Answer {
+    /// Whether it made its path the selected one.
+    pub selected: bool,
+    /// An address that is no longer valid because a newer one took its place.
+    pub displaced: Option<Remote>,
+    /// Time from the question to the answer.
+    pub rtt: Duration,
+}
+
+/// Credentials of both ends.
+#[derive(Debug)]
+struct Generation {
+    ours: IceCredentials,
+    theirs: IceCredentials,
+    /// The USERNAME of their checks.
+    user_in: String,
+    /// The USERNAME of our checks.
+    user_out: String,
+}
+
+impl Generation {
+    fn new(ours: IceCredentials, theirs: IceCredentials) -> Self {
+        Self {
+            user_in: format!("{}:{}", ours.ufrag, theirs.ufrag),
+            user_out: format!("{}:{}", theirs.ufrag, ours.ufrag),
+            ours,
+            theirs,
+        }
+    }
 }
 
 /// The agent of one participant.
 #[derive(Debug)]
 pub struct IceAgent {
-    credentials: IceCredentials,
-    /// The USERNAME that valid checks carry.
-    user: String,
+    current: Generation,
+    /// After a restart, until its first check.
+    next: Option<Generation>,
     crypto: CryptoProvider,
     selected: Option<Selected>,
-    /// Remote addresses with a valid check, least recently checked first.
-    validated: Vec<SocketAddr>,
+    /// Paths with a valid check, one for each address of the client, least recently checked first.
+    validated: Vec<Path>,
+    checks: OwnChecks,
+    outgoing: VecDeque<(Path, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -117,23 +165,25 @@ impl std::fmt::Debug for CryptoProvider {
 }
 
 impl IceAgent {
-    /// An agent that answers checks of the client with `remote_ufrag`.
+    /// An agent with the credentials `ours` for a client with `theirs`.
     #[must_use]
-    pub fn new(credentials: IceCredentials, remote_ufrag: &str, crypto: Arc<dyn RTCCryptoProvider>) -> Self {
-        let user = format!("{}:{remote_ufrag}", credentials.ufrag);
+    pub fn new(ours: IceCredentials, theirs: IceCredentials, crypto: Arc<dyn RTCCryptoProvider>) -> Self {
         Self {
-            credentials,
-            user,
+            current: Generation::new(ours, theirs),
+            next: None,
             crypto: CryptoProvider(crypto),
             selected: None,
             validated: Vec::new(),
+            checks: OwnChecks::default(),
+            outgoing: VecDeque::new(),
         }
     }
 
-    /// Our user name fragment.
-    #[must_use]
-    pub fn ufrag(&self) -> &str {
-        &self.credentials.ufrag
+    /// Our user name fragments that are good.
+    pub fn ufrags(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.current)
+            .chain(&self.next)
+            .map(|one| one.ours.ufrag.as_str())
     }
 
     /// The path to send on.
@@ -142,111 +192,195 @@ impl IceAgent {
         self.selected.as_ref().map(|selected| selected.path)
     }
 
-    /// The addresses from which packets are accepted.
+    /// When something authentic last came on the selected path.
     #[must_use]
-    pub fn validated(&self) -> &[SocketAddr] {
-        &self.validated
+    pub fn last_received(&self) -> Option<Instant> {
+        self.selected.as_ref().map(|selected| selected.last_received)
     }
 
-    /// Notes that an authentic packet came on `path`.
-    pub fn received(&mut self, now: Instant, remote: SocketAddr) {
+    /// The addresses from which packets are accepted.
+    #[must_use]
+    pub fn validated(&self) -> impl Iterator<Item = Remote> {
+        self.validated.iter().map(Path::end)
+    }
+
+    /// Whether the client has ever answered a check of ours.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.checks.answered()
+    }
+
+    /// Notes that an authentic packet came from `remote`.
+    pub fn received(&mut self, now: Instant, remote: Remote) {
         if let Some(selected) = &mut self.selected
-            && selected.path.remote == remote
+            && selected.path.end() == remote
         {
             selected.last_received = now;
         }
     }
 
-    /// Handles a STUN datagram that came on `path`.
+    /// Takes new credentials of both ends. Returns our user name fragment of an earlier restart that never came
+    /// about.
+    pub fn restart(&mut self, ours: IceCredentials, theirs: IceCredentials) -> Option<String> {
+        let unused = self.next.replace(Generation::new(ours, theirs));
+        unused.map(|one| one.ours.ufrag)
+    }
+
+    /// Handles a binding request that came on `path`.
     ///
     /// # Errors
     /// [`StunReject`]: to be counted and dropped.
     pub fn handle(&mut self, now: Instant, path: Path, datagram: &[u8]) -> Result<Check, StunReject> {
-        let request = self.authenticate(datagram)?;
-        let authentic = request
-            .attributes
-            .0
-            .iter()
-            .take_while(|one| one.typ != ATTR_MESSAGE_INTEGRITY);
-        let nominated = authentic.clone().any(|one| one.typ == ATTR_USE_CANDIDATE);
-        let reply = self.reply(&request, path).ok_or(StunReject::Malformed)?;
-        let displaced = self.validate(path.remote);
-        let selected = self.select(now, path, nominated);
+        let mut request = stun::Request::read(datagram)?;
+        let of_next = self
+            .next
+            .as_ref()
+            .filter(|generation| request.is_for(&generation.user_in));
+        let generation = match of_next {
+            Some(next) => next,
+            None if request.is_for(&self.current.user_in) => &self.current,
+            None => return Err(StunReject::WrongUser),
+        };
+        let restarts = of_next.is_some();
+        let crypto = self.crypto.0.crypto();
+        let nominated = request.authenticate(&generation.ours.pwd, crypto)?;
+        let reply = request
+            .reply(path, &generation.ours.pwd, crypto)
+            .ok_or(StunReject::Malformed)?;
+        let mut retired = None;
+        if restarts && let Some(next) = self.next.take() {
+            retired = Some(std::mem::replace(&mut self.current, next).ours.ufrag);
+        }
+        let displaced = self.validate(path);
         Ok(Check {
             reply,
-            selected,
+            selected: self.select(now, path, nominated || restarts),
             displaced,
+            retired,
         })
     }
 
-    fn authenticate(&self, datagram: &[u8]) -> Result<Message, StunReject> {
-        // The length has to be exact: FINGERPRINT is looked for at the end of the datagram.
-        let length = datagram
-            .get(2..4)
-            .map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])));
-        if datagram.len() > MAX_CHECK || datagram.len() != HEADER + length || length % 4 != 0 {
-            return Err(StunReject::Malformed);
+    /// Handles an answer to a check of ours that came on `path`.
+    ///
+    /// # Errors
+    /// [`StunReject`]: to be counted and dropped.
+    pub fn handle_answer(
+        &mut self,
+        now: Instant,
+        path: Path,
+        id: Transaction,
+        datagram: &[u8],
+    ) -> Result<Answer, StunReject> {
+        if !self.checks.awaits(id) {
+            return Err(StunReject::NotAsked);
         }
-        let mut message = Message {
-            raw: datagram.to_vec(),
-            ..Message::default()
+        stun::check_answer(datagram, &self.current.theirs.pwd, self.crypto.0.crypto())?;
+        let answered = self.checks.answer(now, id, path).ok_or(StunReject::NotAsked)?;
+        let (selected, displaced) = match answered.purpose {
+            Purpose::Probe => (self.select(now, path, true), self.validate(path)),
+            Purpose::Consent => {
+                self.received(now, path.end());
+                (false, None)
+            }
         };
-        message.decode().map_err(|_| StunReject::Malformed)?;
-        FINGERPRINT.check(&message).map_err(|_| StunReject::Malformed)?;
-        if message.typ != BINDING_REQUEST {
-            return Err(StunReject::NotARequest);
-        }
-        let user = message.get(ATTR_USERNAME).map_err(|_| StunReject::WrongUser)?;
-        if user != self.user.as_bytes() {
-            return Err(StunReject::WrongUser);
-        }
-        // What follows MESSAGE-INTEGRITY is not covered by it (RFC 8489 section 14.5), the name must be.
-        let covered = message
-            .attributes
-            .0
-            .iter()
-            .take_while(|one| one.typ != ATTR_MESSAGE_INTEGRITY);
-        if !covered.clone().any(|one| one.typ == ATTR_USERNAME) {
-            return Err(StunReject::NotAuthentic);
-        }
-        let key = self.credentials.pwd.expose().as_bytes();
-        MessageIntegrity::check(&mut message, key, self.crypto.0.crypto())
-            .map_err(|_| StunReject::NotAuthentic)?;
-        Ok(message)
+        Ok(Answer {
+            selected,
+            displaced,
+            rtt: answered.rtt,
+        })
     }
 
-    fn reply(&self, request: &Message, path: Path) -> Option<Vec<u8>> {
-        let integrity = MessageIntegrity::new_short_term_integrity_with_provider(
-            self.credentials.pwd.expose().clone(),
-            self.crypto.0.crypto(),
-        );
-        let mapped = XorMappedAddress {
-            ip: path.remote.ip(),
-            port: path.remote.port(),
-        };
-        let mut reply = Message::new();
-        reply
-            .build(&[
-                Box::new(request.transaction_id),
-                Box::new(BINDING_SUCCESS),
-                Box::new(mapped),
-                Box::new(integrity),
-                Box::new(FINGERPRINT),
-            ])
-            .ok()?;
-        Some(reply.raw)
+    /// Asks the client whether it is at `path`, which authentic media came from. The question is then in
+    /// [`poll_transmit`](Self::poll_transmit); its name is returned, for the answer comes from an address that
+    /// nobody knows. `None` if it is being asked already, or too soon.
+    pub fn probe(&mut self, now: Instant, path: Path, random: &mut IdSource) -> Option<Transaction> {
+        if !self.checks.wants_probe(now, path.end()) {
+            return None;
+        }
+        let id = transaction(random);
+        self.ask(id, path);
+        self.checks.probing(now, id, path);
+        Some(id)
     }
 
-    /// Makes `remote` the most recently validated address.
-    fn validate(&mut self, remote: SocketAddr) -> Option<SocketAddr> {
-        self.validated.retain(|known| *known != remote);
-        self.validated.push(remote);
+    /// Starts to keep the client's consent.
+    pub fn keep_consent(&mut self) {
+        self.checks.start();
+    }
+
+    /// Nothing is sent any more until a check of the client comes: it has not been heard for too long
+    /// (RFC 7675 section 5.1).
+    pub fn suspend(&mut self) {
+        self.selected = None;
+        self.checks.stop();
+    }
+
+    /// The path to `remote` is gone for good. Another address with a valid check takes over, if there is one.
+    pub fn forget(&mut self, now: Instant, remote: Remote) -> bool {
+        self.validated.retain(|known| known.end() != remote);
+        if self.selected.as_ref().is_none_or(|one| one.path.end() != remote) {
+            return false;
+        }
+        self.selected = self.validated.last().map(|other| Selected {
+            path: *other,
+            last_received: now,
+        });
+        self.selected.is_some()
+    }
+
+    /// Performs what is due.
+    pub fn handle_timeout(&mut self, now: Instant, random: &mut IdSource) {
+        while let Some((id, path)) = self.checks.due_probe(now) {
+            self.ask(id, path);
+        }
+        if let Some(selected) = &self.selected
+            && self.checks.is_consent_due(now, selected.last_received)
+        {
+            let (id, path) = (transaction(random), selected.path);
+            self.ask(id, path);
+            self.checks.asking(now, id, path);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.checks.poll_timeout(self.last_received())
+    }
+
+    /// The next check of ours to send.
+    pub fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        self.outgoing.pop_front()
+    }
+
+    fn ask(&mut self, id: Transaction, path: Path) {
+        let Generation {
+            theirs,
+            user_out,
+            ours,
+            ..
+        } = &self.current;
+        // Any number does as tie-breaker: two lite agents would be needed for it to decide anything.
+        let tie_breaker = ours.ufrag.bytes().fold(0, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        let crypto = self.crypto.0.crypto();
+        if let Some(request) = stun::request(id, user_out, &theirs.pwd, tie_breaker, crypto) {
+            self.outgoing.push_back((path, request));
+        }
+    }
+
+    /// Makes `path` the most recently validated one.
+    fn validate(&mut self, path: Path) -> Option<Remote> {
+        self.validated.retain(|known| known.end() != path.end());
+        self.validated.push(path);
         if self.validated.len() <= MAX_PATHS {
             return None;
         }
-        let in_use = self.selected().map(|path| path.remote);
-        let oldest = self.validated.iter().position(|known| Some(*known) != in_use)?;
-        Some(self.validated.remove(oldest))
+        let in_use = self.selected().map(|path| path.end());
+        let is_free = |known: &Path| Some(known.end()) != in_use;
+        let oldest = self.validated.iter().position(is_free)?;
+        Some(self.validated.remove(oldest).end())
     }
 
     fn select(&mut self, now: Instant, path: Path, nominated: bool) -> bool {
@@ -267,219 +401,6 @@ impl IceAgent {
                 });
                 true
             }
-        }
-    }
-}
-
-/// The part of USERNAME before the colon: whose check it is. Reads without allocating; nothing is
-/// authenticated by it.
-#[must_use]
-pub fn addressee(datagram: &[u8]) -> Option<&str> {
-    const USERNAME: u16 = 6;
-    if datagram.len() > MAX_CHECK || datagram.get(..2)? != [0, 1] {
-        return None;
-    }
-    let mut rest = datagram.get(HEADER..)?;
-    while let [kind_high, kind_low, length_high, length_low, value @ ..] = rest {
-        let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
-        if u16::from_be_bytes([*kind_high, *kind_low]) == USERNAME {
-            return std::str::from_utf8(value.get(..length)?).ok()?.split(':').next();
-        }
-        rest = value.get(length.next_multiple_of(4)..)?;
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rtc_crypto::providers::RingProvider;
-    use rtc_stun::attributes::RawAttribute;
-    use rtc_stun::message::TransactionId;
-
-    use super::*;
-    use crate::media::moment;
-
-    fn credentials() -> IceCredentials {
-        IceCredentials {
-            ufrag: "ours".to_owned(),
-            pwd: Secret::new("password-of-this-agent-1234".to_owned()),
-        }
-    }
-
-    fn agent() -> IceAgent {
-        IceAgent::new(credentials(), "theirs", Arc::new(RingProvider::new()))
-    }
-
-    fn path(port: u16) -> Path {
-        Path::udp(SocketAddr::from(([192, 0, 2, 1], port)), None)
-    }
-
-    fn check(user: &str, pwd: &str, nominate: bool) -> Vec<u8> {
-        let provider = RingProvider::new();
-        let integrity =
-            MessageIntegrity::new_short_term_integrity_with_provider(pwd.to_owned(), provider.crypto());
-        let name = RawAttribute {
-            typ: ATTR_USERNAME,
-            length: user.len() as u16,
-            value: user.into(),
-        };
-        let mut request = Message::new();
-        request
-            .build(&[
-                Box::new(TransactionId([3; 12])),
-                Box::new(BINDING_REQUEST),
-                Box::new(name),
-            ])
-            .unwrap();
-        if nominate {
-            request.add(ATTR_USE_CANDIDATE, &[]);
-        }
-        request.build_on(&integrity);
-        request.raw
-    }
-
-    trait BuildOn {
-        fn build_on(&mut self, integrity: &MessageIntegrity<'_>);
-    }
-
-    impl BuildOn for Message {
-        fn build_on(&mut self, integrity: &MessageIntegrity<'_>) {
-            use rtc_stun::message::Setter as _;
-            integrity.add_to(self).unwrap();
-            FINGERPRINT.add_to(self).unwrap();
-        }
-    }
-
-    fn valid(nominate: bool) -> Vec<u8> {
-        check("ours:theirs", credentials().pwd.expose(), nominate)
-    }
-
-    #[test]
-    fn the_first_valid_check_selects_and_the_reply_is_authentic() {
-        let (mut agent, now) = (agent(), moment());
-        let outcome = agent.handle(now, path(1), &valid(false)).unwrap();
-        assert!(outcome.selected);
-        assert_eq!(agent.selected(), Some(path(1)));
-        let mut reply = Message {
-            raw: outcome.reply,
-            ..Message::default()
-        };
-        reply.decode().unwrap();
-        assert_eq!(
-            (reply.typ, reply.transaction_id),
-            (BINDING_SUCCESS, TransactionId([3; 12]))
-        );
-        FINGERPRINT.check(&reply).unwrap();
-        let pwd = credentials();
-        MessageIntegrity::check(
-            &mut reply,
-            pwd.pwd.expose().as_bytes(),
-            RingProvider::new().crypto(),
-        )
-        .unwrap();
-    }
-
-    #[test]
-    fn a_path_in_use_gives_way_to_a_nomination_or_after_silence_only() {
-        let (mut agent, now) = (agent(), moment());
-        let after = |millis| now + Duration::from_millis(millis);
-        agent.handle(now, path(1), &valid(true)).unwrap();
-        assert!(!agent.handle(after(200), path(2), &valid(false)).unwrap().selected);
-        agent.received(after(250), path(1).remote);
-        assert!(!agent.handle(after(500), path(2), &valid(false)).unwrap().selected);
-        assert!(agent.handle(after(600), path(2), &valid(false)).unwrap().selected);
-        assert!(agent.handle(after(601), path(3), &valid(true)).unwrap().selected);
-        assert_eq!(agent.selected(), Some(path(3)));
-    }
-
-    #[test]
-    fn what_is_not_authentic_is_named_and_changes_nothing() {
-        let (mut agent, now) = (agent(), moment());
-        let pwd = credentials();
-        let cases = [
-            (check("ours:theirs", "wrong", true), StunReject::NotAuthentic),
-            (
-                check("ours:others", pwd.pwd.expose(), true),
-                StunReject::WrongUser,
-            ),
-            (
-                check("yours:theirs", pwd.pwd.expose(), true),
-                StunReject::WrongUser,
-            ),
-            (valid(true)[..40].to_vec(), StunReject::Malformed),
-            ([valid(true), vec![0; 4]].concat(), StunReject::Malformed),
-            (vec![0; 20], StunReject::Malformed),
-        ];
-        for (datagram, expected) in cases {
-            assert_eq!(agent.handle(now, path(1), &datagram).err(), Some(expected));
-        }
-        assert!(agent.selected().is_none() && agent.validated().is_empty());
-    }
-
-    #[test]
-    fn a_nomination_behind_the_integrity_does_not_count() {
-        let (mut agent, now) = (agent(), moment());
-        agent.handle(now, path(1), &valid(true)).unwrap();
-        let mut message = Message {
-            raw: valid(false),
-            ..Message::default()
-        };
-        message.decode().unwrap();
-        // Without the fingerprint, with a nomination behind the integrity, with a fresh fingerprint.
-        let kept: Vec<u8> = message.raw[..message.raw.len() - 8].to_vec();
-        let mut forged = Message {
-            raw: kept,
-            ..Message::default()
-        };
-        forged.length = forged.raw.len() as u32 - 20;
-        forged.write_length();
-        forged.add(ATTR_USE_CANDIDATE, &[]);
-        rtc_stun::message::Setter::add_to(&FINGERPRINT, &mut forged).unwrap();
-        let outcome = agent.handle(now, path(2), &forged.raw);
-        assert!(outcome.is_ok_and(|outcome| !outcome.selected));
-    }
-
-    #[test]
-    fn the_number_of_addresses_is_bounded_and_the_selected_one_stays() {
-        let (mut agent, now) = (agent(), moment());
-        agent.handle(now, path(1), &valid(true)).unwrap();
-        for port in 2..40 {
-            agent.handle(now, path(port), &valid(false)).unwrap();
-        }
-        assert_eq!(agent.validated().len(), MAX_PATHS);
-        assert!(agent.validated().contains(&path(1).remote));
-    }
-
-    #[test]
-    fn the_addressee_is_read_without_trusting_lengths() {
-        assert_eq!(addressee(&valid(true)), Some("ours"));
-        let mut cut = valid(true);
-        cut[23] = 255;
-        assert_eq!(addressee(&cut), None);
-    }
-
-    proptest! {
-        #[test]
-        fn a_check_with_changed_bytes_is_never_taken(
-            at in any::<prop::sample::Index>(),
-            change in 1_u8..,
-            port: u16,
-        ) {
-            let mut datagram = valid(true);
-            let at = at.index(datagram.len());
-            datagram[at] ^= change;
-            let _ = addressee(&datagram);
-            prop_assert!(agent().handle(moment(), path(port), &datagram).is_err());
-        }
-
-        #[test]
-        fn any_bytes_are_survived(mut datagram: Vec<u8>) {
-            let _ = addressee(&datagram);
-            prop_assert!(agent().handle(moment(), path(1), &datagram).is_err());
-            datagram.splice(..0, [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
-            let _ = addressee(&datagram);
-            prop_assert!(agent().handle(moment(), path(1), &datagram).is_err());
         }
     }
 }
