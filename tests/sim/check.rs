@@ -290,8 +290,13 @@ impl Checker {
     /// Everything that holds at every moment.
     pub(crate) fn moment(&mut self, view: &View<'_>) -> Result<(), Violation> {
         let mut bound: BTreeMap<&AgentId, &CallRecord> = BTreeMap::new();
+        let mut thirds: BTreeMap<&AgentId, CallId> = BTreeMap::new();
         for call in &view.calls {
             self.one_call(call)?;
+            if let Some(Party::Agent(agent)) = call.supervisor().map(|(one, _)| &one.party) {
+                let only = thirds.insert(agent, call.id).is_none();
+                hold!("I1", only, "{agent} supervises two calls");
+            }
             let (CallState::Offering { agent, .. }
             | CallState::Connecting { agent, .. }
             | CallState::Active { agent, .. }) = &call.state
@@ -301,7 +306,14 @@ impl Checker {
             hold!("I1", bound.insert(agent, call).is_none(), "{agent} has two calls");
         }
         for agent in &view.agents {
-            self.one_agent(agent, bound.get(&agent.id).copied())?;
+            let (call, third) = (bound.get(&agent.id).copied(), thirds.get(&agent.id).copied());
+            hold!(
+                "I1",
+                call.is_none() || third.is_none(),
+                "{} has a call and supervises another",
+                agent.id
+            );
+            self.one_agent(agent, call, third)?;
         }
         for call in view.calls.iter().filter(|call| offerable(call)) {
             let idle = view
@@ -371,7 +383,17 @@ impl Checker {
             CallState::Connecting { agent, .. } | CallState::Active { agent, .. } => Some(agent.clone()),
             _ => None,
         };
-        let expected = 1 + usize::from(owner.is_some());
+        let third = call.supervisor().map(|(one, _)| one.party.clone());
+        let talks = matches!(call.state, CallState::Active { .. });
+        hold!(
+            "I11",
+            talks || third.is_none(),
+            "{} is supervised before it is a talk",
+            call.id
+        );
+        let is_owner = owner.clone().map(Party::Agent) == third && third.is_some();
+        hold!("I11", !is_owner, "the agent of {} supervises himself", call.id);
+        let expected = 1 + usize::from(owner.is_some()) + usize::from(third.is_some());
         hold!(
             "I11",
             present.len() == expected,
@@ -404,7 +426,13 @@ impl Checker {
         Ok(())
     }
 
-    fn one_agent(&mut self, agent: &AgentRecord, call: Option<&CallRecord>) -> Result<(), Violation> {
+    fn one_agent(
+        &mut self,
+        agent: &AgentRecord,
+        call: Option<&CallRecord>,
+        third: Option<CallId>,
+    ) -> Result<(), Violation> {
+        let supervises = third.map(|call| Activity::Supervising { call });
         let expected = call.map(|call| match &call.state {
             CallState::Offering { offer, .. } => Activity::Reserved {
                 offer: *offer,
@@ -413,7 +441,7 @@ impl Checker {
             CallState::Connecting { .. } => Activity::Connecting { call: call.id },
             _ => Activity::InCall { call: call.id },
         });
-        let owned = match (&agent.activity, expected) {
+        let owned = match (&agent.activity, expected.or(supervises)) {
             (activity, Some(expected)) => *activity == expected,
             (Activity::Idle, None) => true,
             (Activity::WrapUp { deadline, .. }, None) => deadline.is_some(),

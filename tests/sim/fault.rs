@@ -31,10 +31,12 @@ pub(crate) enum Fault {
     StuckAgent,
     /// A dispatcher that seats a fourth person.
     FourthPerson,
+    /// A dispatcher that leaves a supervisor busy whose call is over for him.
+    LingeringThird,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ShortestIdle,
         Self::NamesNobody,
         Self::LosesCall,
@@ -45,6 +47,7 @@ impl Fault {
         Self::LateAccept,
         Self::StuckAgent,
         Self::FourthPerson,
+        Self::LingeringThird,
     ];
 
     /// The invariants that the fault breaks.
@@ -57,7 +60,7 @@ impl Fault {
             Self::DoubleBooking => &["I1"],
             Self::CountsAsMiss => &["I13"],
             Self::LateAccept => &["I19"],
-            Self::StuckAgent => &["I4"],
+            Self::StuckAgent | Self::LingeringThird => &["I4"],
             Self::FourthPerson => &["I11"],
         }
     }
@@ -113,6 +116,16 @@ impl Fault {
                             offer: *offer,
                             call: call.id,
                         };
+                    }
+                }
+            }
+            Self::LingeringThird => {
+                if let Input::SuperviseLeave { agent, call } = input {
+                    for one in agents
+                        .iter_mut()
+                        .filter(|one| one.id == *agent && one.activity == Activity::Idle)
+                    {
+                        one.activity = Activity::Supervising { call: *call };
                     }
                 }
             }

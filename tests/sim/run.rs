@@ -40,20 +40,25 @@ impl Reached {
 
     /// Everything that has to be reached, with how often it was.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        const ALL: [&str; 15] = [
+        const ALL: [&str; 20] = [
             "abandoned",
             "accepted",
             "agent_away",
             "back in the queue on top",
             "both_lost",
+            "call_over",
             "crash",
             "customer_left",
             "customer_lost",
             "declined",
+            "left",
+            "lost",
             "lost batch",
             "media_failed",
             "missed",
             "restart",
+            "supervised",
+            "switched",
             "talk",
             "unreachable",
         ];
@@ -345,8 +350,11 @@ impl Sim {
                     Some(word) => self.reached.count(reached_name(word)),
                 }
             }
-            if text["type"] == "call.started" {
-                self.reached.count("talk");
+            match text["type"].as_str() {
+                Some("call.started") => self.reached.count("talk"),
+                Some("call.supervisor_joined") => self.reached.count("supervised"),
+                Some("call.supervisor_mode") => self.reached.count("switched"),
+                _ => {}
             }
         }
         if fx
@@ -499,9 +507,12 @@ fn reached_name(word: &str) -> &'static str {
         "accepted",
         "agent_away",
         "both_lost",
+        "call_over",
         "customer_left",
         "customer_lost",
         "declined",
+        "left",
+        "lost",
         "media_failed",
         "missed",
         "restart",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callkit_core::agent::{Activity, AgentProfile, Presence};
-use callkit_core::call::{CallState, Customer, EndReason, Party};
+use callkit_core::call::{CallState, Customer, EndReason, Party, SuperviseMode};
 use callkit_core::id::{AgentId, CallId, CustomerId, OfferId, QueueId};
 use callkit_core::redact::Private;
 use callkit_routing::{Dispatcher, Input, QueueConfig, RoutingConfig, Timers, WrapUp};
@@ -111,7 +111,9 @@ fn party_of(dice: &mut Dice, dispatcher: &Dispatcher, call: CallId, agents: u64)
         CallState::Connecting { agent, .. } | CallState::Active { agent, .. } => Some(agent.clone()),
         _ => None,
     });
+    let third = dispatcher.call(call).and_then(|call| call.supervisor());
     match owner {
+        _ if third.is_some() && dice.one_in(3) => third.map_or(Party::Customer, |(one, _)| one.party.clone()),
         Some(owner) if !dice.one_in(2) => Party::Agent(owner),
         _ if dice.one_in(10) => Party::Agent(agent_id(dice.below(agents))),
         _ => Party::Customer,
@@ -205,7 +207,37 @@ pub(crate) fn next_input(
             let by = party_of(dice, dispatcher, call, agents);
             Input::HangUp { call, by }
         }
-        88..96 => Input::Chat {
+        88..92 => {
+            let talks: Vec<_> = dispatcher
+                .open_calls()
+                .filter(|call| matches!(call.state, CallState::Active { .. }))
+                .map(|call| call.id)
+                .collect();
+            let other = dice.one_in(10);
+            let call = dice.pick(&talks).copied().filter(|_| !other).unwrap_or(call);
+            let present = dispatcher.call(call).and_then(|call| call.supervisor());
+            let agent = match present {
+                Some((one, _)) if !dice.one_in(4) => match &one.party {
+                    Party::Agent(agent) => agent.clone(),
+                    Party::Customer => agent,
+                },
+                _ => agent,
+            };
+            let modes = [
+                SuperviseMode::Listen,
+                SuperviseMode::Whisper,
+                SuperviseMode::Barge,
+            ];
+            match dice.pick(&modes) {
+                Some(mode) if present.is_none() || !dice.one_in(3) => Input::SuperviseJoin {
+                    agent,
+                    call,
+                    mode: *mode,
+                },
+                _ => Input::SuperviseLeave { agent, call },
+            }
+        }
+        92..96 => Input::Chat {
             call,
             from: party_of(dice, dispatcher, call, agents),
             client_id: dice.below(8).to_string(),

@@ -3,7 +3,7 @@
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use callkit_core::auth::{Action, Principal, StaffRole};
-use callkit_core::call::{CallRecord, CallState, Offer, OfferOutcome, Participant, Party};
+use callkit_core::call::{CallRecord, CallState, Offer, OfferOutcome, Participant, Party, SuperviseMode};
 use callkit_core::chat::ChatMessage;
 use callkit_core::id::{AgentId, CallId, OfferId, ParticipantId};
 use callkit_core::redact::Private;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extract::Staff;
 use super::{HttpState, Problem};
+use crate::orchestrator::views;
 
 /// Calls of a page when nothing is said.
 const DEFAULT_PAGE: u32 = 50;
@@ -43,6 +44,9 @@ struct CallDetail {
 struct ParticipantEntry {
     id: ParticipantId,
     role: Role,
+    /// The mode that a supervisor was in last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<SuperviseMode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<AgentId>,
     name: Option<Private<String>>,
@@ -119,7 +123,7 @@ pub(super) async fn one(
             .iter()
             .map(|one| participant(&state, &call, one))
             .collect(),
-        chat: chat.into_iter().map(|message| line(message, &me)).collect(),
+        chat: chat.iter().map(|message| line(&call, message, &me)).collect(),
         offers: call
             .segments
             .iter()
@@ -136,13 +140,6 @@ fn unavailable(error: StoreError) -> Problem {
         Problem::Unavailable
     } else {
         Problem::Internal
-    }
-}
-
-const fn role(party: &Party) -> Role {
-    match party {
-        Party::Customer => Role::Customer,
-        Party::Agent(_) => Role::Operator,
     }
 }
 
@@ -177,7 +174,8 @@ fn participant(state: &HttpState, call: &CallRecord, one: &Participant) -> Parti
     };
     ParticipantEntry {
         id: one.id,
-        role: role(&one.party),
+        role: views::role_of(one),
+        mode: one.supervising.map(|own| own.mode),
         agent,
         name,
         joined_ms: one.joined_at.as_millis(),
@@ -186,16 +184,10 @@ fn participant(state: &HttpState, call: &CallRecord, one: &Participant) -> Parti
     }
 }
 
-fn line(message: ChatMessage, me: &Party) -> ChatView {
+fn line(call: &CallRecord, message: &ChatMessage, me: &Party) -> ChatView {
     ChatView {
-        id: message.id,
-        call: message.call,
-        seq: message.seq,
-        from: role(&message.from),
-        mine: message.from == *me,
         client_id: None,
-        text: message.text,
-        at_ms: message.at.as_millis(),
+        ..views::chat_view(call, message, me)
     }
 }
 

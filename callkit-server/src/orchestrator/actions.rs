@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use callkit_core::call::{CallRecord, EndReason, Party};
+use callkit_core::agent::Link;
+use callkit_core::call::{CallRecord, CallState, EndReason, Participant, Party};
 use callkit_core::chat::ChatMessage;
 use callkit_core::id::{AgentId, CallId, OfferId, QueueId};
 use callkit_core::time::Timestamp;
 use callkit_routing::Action;
-use callkit_signal::hub::{OpenReply, PrincipalKey};
+use callkit_signal::hub::{OpenReply, PrincipalKey, RequestReply};
 use callkit_signal::message::{Event, Outcome, QueueView};
 
 use super::desk::{AnswerBody, Batch, Desk, Outbox, address, present};
@@ -37,12 +38,13 @@ impl Desk {
         let mut changed = self.collect(&batch, &mut out);
         changed.calls.extend(&batch.reshow);
 
-        self.answer(now, &mut batch, &mut out);
+        let held = self.answer(now, &mut batch, &mut out);
         self.show_offers(now, &changed, &batch, &mut out);
         self.show_chat(&changed, &batch, &mut out);
         for call in &changed.calls {
             self.show_call(now, *call, &batch, &mut out);
         }
+        self.list_talks(now, &changed.calls, &batch, &mut out);
         for agent in &changed.agents {
             self.show_agent(now, agent, &mut out);
         }
@@ -60,10 +62,14 @@ impl Desk {
         for (call, join) in batch.joins {
             // The batch may have ended the call after the request was checked.
             match self.party_of(call, join.participant) {
-                Some(_) => out.media.push((call, MediaOp::Join(join))),
+                Some(_) => {
+                    let grant = self.grant_on_joining(call, join.participant);
+                    out.media.push((call, MediaOp::Join(join, grant)));
+                }
                 None => out.answers.push((join.reply, Err(not_in_call()))),
             }
         }
+        self.push_grants(&changed.calls, held, &mut out);
         for change in batch
             .fx
             .commit
@@ -114,6 +120,7 @@ impl Desk {
                     if let Some(record) = record(self, batch, *call) {
                         for one in record.participants.iter().map(|one| one.id).collect::<Vec<_>>() {
                             self.slots.remove(&one);
+                            self.supervisions.forget_place(one);
                         }
                     }
                     self.media_up.retain(|(other, _)| other != call);
@@ -122,6 +129,7 @@ impl Desk {
                 Action::DropParticipant { call, participant } => {
                     self.slots.remove(participant);
                     self.media.remove(participant);
+                    self.supervisions.forget_place(*participant);
                     if let Some(party) = record(self, batch, *call).and_then(|record| {
                         record
                             .participants
@@ -145,7 +153,9 @@ impl Desk {
         changed
     }
 
-    fn answer(&self, now: Timestamp, batch: &mut Batch, out: &mut Outbox) {
+    /// Answers what can be answered now; gives the answers that wait for a mode to be in force.
+    fn answer(&self, now: Timestamp, batch: &mut Batch, out: &mut Outbox) -> Vec<(CallId, RequestReply)> {
+        let mut held = Vec::new();
         for answer in std::mem::take(&mut batch.answers) {
             let outcome = match answer.body {
                 AnswerBody::Done => Ok(Outcome::Done),
@@ -154,14 +164,21 @@ impl Desk {
                         call: self.call_view(now, call, &Party::Customer),
                     })
                     .ok_or_else(internal),
-                AnswerBody::Chat(message, reader) => Ok(Outcome::Chat {
-                    message: views::chat_view(&message, &reader),
-                }),
+                AnswerBody::Chat(message, reader) => record(self, batch, message.call)
+                    .map(|call| Outcome::Chat {
+                        message: views::chat_view(call, &message, &reader),
+                    })
+                    .ok_or_else(internal),
+                AnswerBody::Supervising(call) => {
+                    held.push((call, answer.reply));
+                    continue;
+                }
                 AnswerBody::Media(sdp) => Ok(Outcome::Media { sdp }),
                 AnswerBody::Servers(who) => Ok(self.ice.issue(now, &who)),
             };
             out.answers.push((answer.reply, outcome));
         }
+        held
     }
 
     fn show_offers(&self, now: Timestamp, changed: &Changed, batch: &Batch, out: &mut Outbox) {
@@ -191,7 +208,7 @@ impl Desk {
             let audience = self.audience.get(&message.call);
             for one in &record.participants {
                 if audience.is_some_and(|audience| audience.contains(&one.id)) {
-                    let message = views::chat_view(message, &one.party);
+                    let message = views::chat_view(record, message, &one.party);
                     out.events
                         .push((address(record, &one.party), Event::Chat { message }));
                 }
@@ -205,23 +222,36 @@ impl Desk {
             return;
         };
         let mut audience = self.audience.get(&call).cloned().unwrap_or_default();
+        let place = self.place(record);
+        let mut shown = None;
         for one in &record.participants {
             let key = address(record, &one.party);
             if views::is_listed(record, one) {
-                let view = self.call_view(now, record, &one.party);
-                out.events.push((key.clone(), Event::Call { call: view }));
+                let view = if one.party == Party::Customer {
+                    // The customer is not told that something happened of which there is nothing to see.
+                    let (view, now_shown) = self.news_for_customer(now, record, place).unzip();
+                    shown = now_shown;
+                    view
+                } else {
+                    Some(self.call_view_at(now, record, &one.party, place))
+                };
+                if let Some(call) = view {
+                    out.events.push((key.clone(), Event::Call { call }));
+                }
                 if audience.insert(one.id) {
                     for message in self.chat.get(&call).into_iter().flatten() {
-                        let message = views::chat_view(message, &one.party);
+                        let message = views::chat_view(record, message, &one.party);
                         out.events.push((key.clone(), Event::Chat { message }));
                     }
                 }
             } else if audience.remove(&one.id) {
-                let view = views::left_view(record, one, reason_of_leaving(record, &one.party), now);
+                let view = views::left_view(record, one, reason_of_leaving(record, one), now);
                 out.events.push((key, Event::Call { call: view }));
             }
         }
-        let place = self.place(record);
+        if let Some(shown) = shown {
+            self.note_shown(call, shown);
+        }
         self.shown_places.insert(call, place);
         self.audience.insert(call, audience);
     }
@@ -277,12 +307,15 @@ impl Desk {
         for (call, position) in self.dispatcher.waiting(queue).zip(1..) {
             let place = (Some(position), staffed);
             if !shown.contains(&call.id) && self.shown_places.get(&call.id) != Some(&place) {
-                let view = self.call_view_at(now, call, &Party::Customer, place);
-                moved.push((call.id, place, address(call, &Party::Customer), view));
+                let news = self.news_for_customer(now, call, place);
+                moved.push((call.id, place, address(call, &Party::Customer), news));
             }
         }
-        for (call, place, key, view) in moved {
-            out.events.push((key, Event::Call { call: view }));
+        for (call, place, key, news) in moved {
+            if let Some((view, shown)) = news {
+                out.events.push((key, Event::Call { call: view }));
+                self.note_shown(call, shown);
+            }
             self.shown_places.insert(call, place);
         }
     }
@@ -309,10 +342,18 @@ fn record<'a>(desk: &'a Desk, batch: &'a Batch, call: CallId) -> Option<&'a Call
 }
 
 /// Why somebody was taken out of a call that goes on: the talk was lost, or never came about.
-fn reason_of_leaving(record: &CallRecord, party: &Party) -> EndReason {
-    let Party::Agent(agent) = party else {
+fn reason_of_leaving(record: &CallRecord, one: &Participant) -> EndReason {
+    let Party::Agent(agent) = &one.party else {
         return EndReason::CustomerLost;
     };
+    if let Some(own) = one.supervising {
+        let goes_on = matches!(record.state, CallState::Active { .. });
+        return if goes_on && own.link != Link::Down {
+            EndReason::SupervisorLeft
+        } else {
+            EndReason::AgentLost
+        };
+    }
     let talked = record
         .segments
         .iter()

@@ -23,6 +23,7 @@ use callkit_signal::message::{
 use crate::ice::IceServers;
 
 use super::media::{Join, MediaOp};
+use super::supervision::Supervisions;
 use super::views::{self, Scene};
 
 /// Somebody with an open signaling session.
@@ -51,6 +52,8 @@ pub(super) struct Desk {
     pub(super) chat: BTreeMap<CallId, Vec<ChatMessage>>,
     /// What the participants of open calls said is switched on.
     pub(super) media: BTreeMap<ParticipantId, MediaState>,
+    /// Modes in force, talks listed, views shown.
+    pub(super) supervisions: Supervisions,
     /// Receiving slots of the participants of open calls.
     pub(super) slots: BTreeMap<ParticipantId, [Option<ParticipantId>; 2]>,
     /// Participants whose media flows; told again to a dispatcher that was rebuilt.
@@ -98,6 +101,8 @@ pub(super) enum AnswerBody {
     Call(CallId),
     /// The line of chat as it was kept.
     Chat(Box<ChatMessage>, Party),
+    /// A supervisor is in the call; told once the mode is in force.
+    Supervising(CallId),
     /// The SDP answer.
     Media(String),
     /// STUN and TURN servers for somebody.
@@ -155,6 +160,7 @@ impl Desk {
             sessions: BTreeMap::new(),
             chat: BTreeMap::new(),
             media: BTreeMap::new(),
+            supervisions: Supervisions::default(),
             slots: BTreeMap::new(),
             media_up: BTreeSet::new(),
             audience: BTreeMap::new(),
@@ -184,6 +190,7 @@ impl Desk {
             .collect();
         self.shown_places.clear();
         self.shown_queues.clear();
+        self.supervisions.show_again();
     }
 
     /// Gives `input` to the dispatcher.
@@ -266,14 +273,15 @@ impl Desk {
             ended: None,
             chat: call
                 .and_then(|call| self.chat.get(&call.id))
-                .map(|chat| views::snapshot_chat(chat, &party))
+                .zip(call)
+                .map(|(chat, call)| views::snapshot_chat(call, chat, &party))
                 .unwrap_or_default(),
             queues: self
                 .queues_of(principal)
                 .iter()
                 .filter_map(|queue| self.queue_view(now, queue))
                 .collect(),
-            calls: Vec::new(),
+            calls: self.talks_for(now, principal),
         };
         let seen = call.and_then(|call| Some((call.id, call.participant(&party)?.id)));
         if let Some((call, participant)) = seen {
@@ -311,6 +319,8 @@ impl Desk {
             names: &self.names,
             media: &self.media,
             slots: &self.slots,
+            modes: &self.supervisions.in_force,
+            version: self.supervisions.version(record.id),
         };
         views::call_view(record, reader, &scene)
     }
@@ -373,6 +383,7 @@ impl Desk {
         self.audience.remove(&record.id);
         self.shown_places.remove(&record.id);
         self.media_up.retain(|(call, _)| *call != record.id);
+        self.supervisions.forget(record);
         for participant in &record.participants {
             self.media.remove(&participant.id);
             self.slots.remove(&participant.id);
@@ -400,8 +411,12 @@ fn you(principal: &Principal) -> You {
             id: id.to_string(),
             name: name.clone(),
         },
-        Principal::Staff { id, name, .. } => You {
-            role: Role::Operator,
+        Principal::Staff { id, name, role } => You {
+            role: if *role >= StaffRole::Supervisor {
+                Role::Supervisor
+            } else {
+                Role::Operator
+            },
             id: id.to_string(),
             name: Some(name.clone()),
         },

@@ -7,13 +7,23 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use callkit_core::id::{CallId, ParticipantId};
+use callkit_sfu::media::Grant;
 use callkit_signal::hub::RequestReply;
 
 /// A command to the media plane.
 #[derive(Debug)]
 pub(super) enum MediaOp {
-    /// Bring a participant's media up.
-    Join(Join),
+    /// Bring a participant's media up, heard by whom the grant says.
+    Join(Join, Grant),
+    /// Change whom a participant is heard by.
+    Grant {
+        /// Who.
+        participant: ParticipantId,
+        /// By whom.
+        grant: Grant,
+        /// Who waits until it is in force.
+        replies: Vec<RequestReply>,
+    },
     /// Take a participant's transports away.
     Leave(ParticipantId),
     /// Close the room of the call.
@@ -32,7 +42,7 @@ pub(super) struct Join {
 }
 
 /// The commands of all calls that have any. Bounded: at most one waiting join per participant, and one
-/// leave or close per transition of the call.
+/// grant, leave or close per transition of the call.
 #[derive(Debug, Default)]
 pub(super) struct MediaLines {
     /// Present while a command of the call runs; holds those that wait for it.
@@ -48,14 +58,15 @@ impl MediaLines {
             return (Some(op), Vec::new());
         };
         let is_overtaken = |join: &Join| match &op {
-            MediaOp::Join(newer) => newer.participant == join.participant,
+            MediaOp::Join(newer, _) => newer.participant == join.participant,
+            MediaOp::Grant { .. } => false,
             MediaOp::Leave(participant) => *participant == join.participant,
             MediaOp::Close => true,
         };
         let mut overtaken = Vec::new();
         for earlier in std::mem::take(waiting) {
             match earlier {
-                MediaOp::Join(join) if is_overtaken(&join) => overtaken.push(join),
+                MediaOp::Join(join, _) if is_overtaken(&join) => overtaken.push(join),
                 other => waiting.push_back(other),
             }
         }

@@ -20,6 +20,7 @@ mod desk;
 mod media;
 mod rebuild;
 mod requests;
+mod supervision;
 pub(crate) mod views;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use callkit_core::time::{Clock, Timestamp};
 use callkit_routing::{Input, RoutingConfig, RoutingPolicy};
 use callkit_sfu::control::{JoinError, JoinRequest, Joined, MediaPlane, SfuEvent};
 use callkit_sfu::media::Grant;
-use callkit_signal::hub::{Hub, HubEvent};
+use callkit_signal::hub::{Hub, HubEvent, RequestReply};
 use callkit_signal::message::{ErrorBody, codes};
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,7 +79,22 @@ pub(crate) struct Orchestrator {
 #[derive(Debug)]
 struct MediaResult {
     call: CallId,
-    join: Option<(Join, Result<Joined, JoinError>)>,
+    outcome: MediaOutcome,
+}
+
+/// What became of a media command that somebody waits for.
+#[derive(Debug)]
+enum MediaOutcome {
+    /// Nobody waits.
+    Done,
+    Joined(Join, Grant, Result<Joined, JoinError>),
+    /// Whether the grant is in force, and who wants to know.
+    Granted {
+        participant: ParticipantId,
+        grant: Grant,
+        in_force: bool,
+        replies: Vec<RequestReply>,
+    },
 }
 
 enum Arrival {
@@ -191,11 +207,38 @@ impl Driver {
     }
 
     fn media_result(&mut self, result: MediaResult, batch: &mut Batch) {
-        let MediaResult { call, join } = result;
+        let MediaResult { call, outcome } = result;
         if let Some(next) = self.lines.done(call) {
             self.start_media(call, next);
         }
-        let Some((join, joined)) = join else { return };
+        let (join, grant, joined) = match outcome {
+            MediaOutcome::Done => return,
+            MediaOutcome::Joined(join, grant, joined) => (join, grant, joined),
+            MediaOutcome::Granted {
+                participant,
+                grant,
+                in_force,
+                replies,
+            } => {
+                if in_force && self.desk.supervisions.confirm(participant, grant) {
+                    batch.reshow.insert(call);
+                }
+                for reply in replies {
+                    if in_force {
+                        batch.answers.push(Answer {
+                            reply,
+                            body: AnswerBody::Done,
+                        });
+                    } else {
+                        reply.error(requests::unavailable());
+                    }
+                }
+                return;
+            }
+        };
+        if joined.is_ok() && self.desk.supervisions.confirm(join.participant, grant) {
+            batch.reshow.insert(call);
+        }
         match joined {
             Ok(Joined { answer, slots, .. }) if self.desk.party_of(call, join.participant).is_some() => {
                 if self.desk.slots.insert(join.participant, slots) != Some(slots) {
@@ -274,46 +317,62 @@ impl Driver {
         let media = Arc::clone(&self.parts.media);
         let results = self.results_in.clone();
         tokio::spawn(async move {
-            let join = run_media(&*media, RoomId::from(call), op).await;
+            let outcome = run_media(&*media, RoomId::from(call), op).await;
             // Without a receiver the orchestrator has stopped.
-            let _ = results.send(MediaResult { call, join }).await;
+            let _ = results.send(MediaResult { call, outcome }).await;
         });
     }
 }
 
-async fn run_media(
-    media: &dyn MediaPlane,
-    room: RoomId,
-    op: MediaOp,
-) -> Option<(Join, Result<Joined, JoinError>)> {
+async fn run_media(media: &dyn MediaPlane, room: RoomId, op: MediaOp) -> MediaOutcome {
     match op {
-        MediaOp::Join(mut join) => {
+        MediaOp::Join(mut join, grant) => {
             let offer = std::mem::take(&mut join.sdp);
             let request = JoinRequest {
                 room,
                 participant: join.participant,
                 offer,
-                grant: Grant::Full,
+                grant,
             };
             let joined = tokio::time::timeout(MEDIA_TIMEOUT, media.join(request)).await;
-            let joined = joined.unwrap_or(Err(JoinError::Overloaded));
-            Some((join, joined))
+            MediaOutcome::Joined(join, grant, joined.unwrap_or(Err(JoinError::Overloaded)))
+        }
+        MediaOp::Grant {
+            participant,
+            grant,
+            replies,
+        } => {
+            let set = media.set_grant(room, participant, grant);
+            let in_force = give_up_late(set, room, Some(participant)).await;
+            MediaOutcome::Granted {
+                participant,
+                grant,
+                in_force,
+                replies,
+            }
         }
         MediaOp::Leave(participant) => {
             give_up_late(media.leave(room, participant), room, Some(participant)).await;
-            None
+            MediaOutcome::Done
         }
         MediaOp::Close => {
             give_up_late(media.close_room(room), room, None).await;
-            None
+            MediaOutcome::Done
         }
     }
 }
 
-async fn give_up_late(command: impl Future<Output = ()>, room: RoomId, participant: Option<ParticipantId>) {
-    if tokio::time::timeout(MEDIA_TIMEOUT, command).await.is_err() {
+/// Whether the command was carried out in time.
+async fn give_up_late(
+    command: impl Future<Output = ()>,
+    room: RoomId,
+    participant: Option<ParticipantId>,
+) -> bool {
+    let in_time = tokio::time::timeout(MEDIA_TIMEOUT, command).await.is_ok();
+    if !in_time {
         tracing::error!(%room, ?participant, "the media plane does not answer");
     }
+    in_time
 }
 
 /// Waits for `wait`, or forever without one.

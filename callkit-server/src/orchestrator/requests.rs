@@ -147,6 +147,13 @@ impl Desk {
                 kept.map(|message| AnswerBody::Chat(message, from))
                     .ok_or_else(internal)
             }),
+            Request::SuperviseJoin { call, mode } => self.supervise(now, who, call, mode, batch),
+            Request::SuperviseLeave { call } => self.participant(who, call).and_then(|_| {
+                let Party::Agent(agent) = who.party() else {
+                    return Err(forbidden());
+                };
+                self.carry_out(now, Input::SuperviseLeave { agent, call }, batch)
+            }),
             _ => Err(ErrorBody::new(
                 codes::UNKNOWN_TYPE,
                 "this server does not know the request",
@@ -352,7 +359,9 @@ pub(super) fn error_of(refused: &Refused) -> ErrorBody {
         Refused::NotConnected => codes::UNAVAILABLE,
         Refused::InvalidPresence => codes::MALFORMED,
         Refused::InvalidChat | Refused::ChatFull => codes::CHAT_INVALID,
-        Refused::NotInWrapUp | _ => codes::WRONG_PHASE,
+        Refused::CallFull => codes::ROOM_FULL,
+        Refused::MayNotWrite => codes::FORBIDDEN,
+        Refused::NotTalking | Refused::Busy | Refused::NotInWrapUp | _ => codes::WRONG_PHASE,
     };
     // The text of `AlreadyCalling` names ids, which are the customer's own.
     ErrorBody::new(code, refused.to_string())
@@ -369,7 +378,7 @@ pub(super) fn not_in_call() -> ErrorBody {
     )
 }
 
-fn forbidden() -> ErrorBody {
+pub(super) fn forbidden() -> ErrorBody {
     ErrorBody::new(codes::FORBIDDEN, "this role may not do that")
 }
 

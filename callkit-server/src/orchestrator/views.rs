@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use callkit_core::agent::{AgentRecord, Link};
 use callkit_core::call::{
-    CallRecord, CallState, Customer, EndReason, Offer, OfferOutcome, Participant, Party,
+    CallRecord, CallState, Customer, EndReason, Offer, OfferOutcome, Participant, Party, SuperviseMode,
 };
 use callkit_core::chat::ChatMessage;
 use callkit_core::id::{AgentId, ParticipantId};
@@ -40,6 +40,23 @@ pub(crate) struct Scene<'a> {
     pub(crate) media: &'a BTreeMap<ParticipantId, MediaState>,
     /// Whose media is in which receiving slot, by receiver.
     pub(crate) slots: &'a BTreeMap<ParticipantId, [Option<ParticipantId>; 2]>,
+    /// The modes of supervisors that are in force on the media plane.
+    pub(crate) modes: &'a BTreeMap<ParticipantId, SuperviseMode>,
+    /// The number of the customer's view.
+    pub(crate) version: u64,
+}
+
+impl Scene<'_> {
+    /// How `one` supervises, for people: what is in force counts until what was decided is.
+    fn mode(&self, one: &Participant) -> Option<SuperviseMode> {
+        let decided = one.supervising?.mode;
+        Some(decided.max(self.modes.get(&one.id).copied().unwrap_or(decided)))
+    }
+
+    /// Whether `reader` may know that `one` is in the call.
+    fn shows(&self, one: &Participant, reader: &Party) -> bool {
+        *reader != Party::Customer || self.mode(one).is_none_or(|mode| mode == SuperviseMode::Barge)
+    }
 }
 
 /// The side of a party, as the others see it.
@@ -48,6 +65,25 @@ pub(crate) fn role(party: &Party) -> Role {
         Party::Customer => Role::Customer,
         Party::Agent(_) => Role::Operator,
     }
+}
+
+/// The part that somebody has in a call.
+pub(crate) fn role_of(one: &Participant) -> Role {
+    match one.supervising {
+        Some(_) => Role::Supervisor,
+        None => role(&one.party),
+    }
+}
+
+/// The part that the author of a line of chat had when it was written.
+pub(crate) fn role_of_author(record: &CallRecord, message: &ChatMessage) -> Role {
+    let there = |one: &&Participant| {
+        one.party == message.from
+            && one.joined_at <= message.at
+            && one.left_at.is_none_or(|left| left >= message.at)
+    };
+    let author = record.participants.iter().rev().find(there);
+    author.map_or_else(|| role(&message.from), role_of)
 }
 
 /// The call as `reader` sees it.
@@ -63,12 +99,16 @@ pub(crate) fn call_view(record: &CallRecord, reader: &Party, scene: &Scene<'_>) 
     CallView {
         id: record.id,
         queue: record.queue.clone(),
-        version: record.version,
+        version: if *reader == Party::Customer {
+            scene.version
+        } else {
+            record.version
+        },
         phase: phase(record, scene),
         participants: record
             .participants
             .iter()
-            .filter(|one| is_listed(record, one))
+            .filter(|one| is_listed(record, one) && scene.shows(one, reader))
             .map(|one| participant_view(record, one, reader, receiving, scene))
             .collect(),
     }
@@ -149,20 +189,33 @@ fn participant_view(
     let slot = receiving.iter().position(|whose| *whose == Some(one.id));
     ParticipantView {
         id: one.id,
-        role: role(&one.party),
+        role: role_of(one),
         you: one.party == *reader,
         name,
         slot: slot.and_then(|slot| u8::try_from(slot).ok()),
-        link: link_view(record, &one.party, scene.now),
-        media: scene.media.get(&one.id).copied().unwrap_or(ASSUMED_MEDIA),
+        link: link_view(record, one, scene.now),
+        media: scene
+            .media
+            .get(&one.id)
+            .copied()
+            .unwrap_or_else(|| match one.supervising {
+                None => ASSUMED_MEDIA,
+                Some(_) => MediaState::default(),
+            }),
         customer: (is_customer && *reader != Party::Customer).then_some(record.customer.id),
         verified: is_customer && record.customer.verified,
-        supervising: None,
+        supervising: scene.mode(one).filter(|_| *reader != Party::Customer),
     }
 }
 
-fn link_view(record: &CallRecord, party: &Party, now: Timestamp) -> LinkView {
-    let is_customer = *party == Party::Customer;
+fn link_view(record: &CallRecord, one: &Participant, now: Timestamp) -> LinkView {
+    let is_customer = one.party == Party::Customer;
+    if let Some(own) = one.supervising {
+        return match one.media_at {
+            None => LinkView::Connecting,
+            Some(_) => media_link(own.link, now),
+        };
+    }
     match &record.state {
         CallState::Connecting {
             customer_media,
@@ -183,20 +236,24 @@ fn link_view(record: &CallRecord, party: &Party, now: Timestamp) -> LinkView {
             customer_link,
             agent_link,
             ..
-        } => match if is_customer { customer_link } else { agent_link } {
-            Link::Up => LinkView::Up,
-            Link::Grace { deadline, since } => LinkView::Reconnecting {
-                for_ms: millis(*deadline, now),
-                lost_for_ms: millis(now, *since),
-                cause: None,
-            },
-            Link::Down => LinkView::Reconnecting {
-                for_ms: 0,
-                lost_for_ms: 0,
-                cause: None,
-            },
-        },
+        } => media_link(if is_customer { *customer_link } else { *agent_link }, now),
         _ => LinkView::Connecting,
+    }
+}
+
+fn media_link(link: Link, now: Timestamp) -> LinkView {
+    match link {
+        Link::Up => LinkView::Up,
+        Link::Grace { deadline, since } => LinkView::Reconnecting {
+            for_ms: millis(deadline, now),
+            lost_for_ms: millis(now, since),
+            cause: None,
+        },
+        Link::Down => LinkView::Reconnecting {
+            for_ms: 0,
+            lost_for_ms: 0,
+            cause: None,
+        },
     }
 }
 
@@ -249,13 +306,13 @@ pub(crate) fn agent_view(record: &AgentRecord, now: Timestamp) -> AgentView {
 }
 
 /// A line of chat as `reader` sees it.
-pub(crate) fn chat_view(message: &ChatMessage, reader: &Party) -> ChatView {
+pub(crate) fn chat_view(record: &CallRecord, message: &ChatMessage, reader: &Party) -> ChatView {
     let mine = message.from == *reader;
     ChatView {
         id: message.id,
         call: message.call,
         seq: message.seq,
-        from: role(&message.from),
+        from: role_of_author(record, message),
         mine,
         client_id: mine.then(|| message.client_id.clone()),
         text: message.text.clone(),
@@ -264,7 +321,7 @@ pub(crate) fn chat_view(message: &ChatMessage, reader: &Party) -> ChatView {
 }
 
 /// The newest lines that fit into a snapshot, in order.
-pub(crate) fn snapshot_chat(chat: &[ChatMessage], reader: &Party) -> Vec<ChatView> {
+pub(crate) fn snapshot_chat(record: &CallRecord, chat: &[ChatMessage], reader: &Party) -> Vec<ChatView> {
     let mut bytes = 0;
     let fitting = chat
         .iter()
@@ -276,7 +333,7 @@ pub(crate) fn snapshot_chat(chat: &[ChatMessage], reader: &Party) -> Vec<ChatVie
         .count();
     chat[chat.len() - fitting..]
         .iter()
-        .map(|message| chat_view(message, reader))
+        .map(|message| chat_view(record, message, reader))
         .collect()
 }
 
@@ -391,6 +448,8 @@ mod tests {
             names: &names,
             media: &media,
             slots: &slots,
+            modes: &BTreeMap::new(),
+            version: 3,
         };
         call_view(record, reader, &scene)
     }
@@ -524,7 +583,7 @@ mod tests {
         let fitting = MAX_SNAPSHOT_CHAT / 4000;
         let newest = fitting as u64 + 20;
         let chat: Vec<_> = (1..=newest).map(line).collect();
-        let shown = snapshot_chat(&chat, &Party::Agent(irina()));
+        let shown = snapshot_chat(&talk(), &chat, &Party::Agent(irina()));
         assert_eq!(shown.len(), fitting);
         assert_eq!(
             shown.last().map(|line| (line.seq, line.mine)),
