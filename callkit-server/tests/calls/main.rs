@@ -9,5 +9,6 @@ mod media;
 mod restart;
 mod rights;
 mod store;
+mod supervise;
 mod websocket;
 mod world;

@@ -230,9 +230,17 @@ async fn start(
         name: Private::new(format!("{name} shown")),
         queues: vec![support()],
     };
+    let supervisor = |name: &str| AgentProfile {
+        queues: Vec::new(),
+        ..agent(name)
+    };
     let routing = RoutingConfig {
         queues: vec![QueueConfig::new(support(), "Support")],
-        agents: vec![agent("irina"), agent("oleg")],
+        agents: vec![agent("irina"), agent("oleg")]
+            .into_iter()
+            .chain(["maria", "nina"].map(supervisor))
+            .chain((0..10).map(|number| supervisor(&format!("s{number}"))))
+            .collect(),
         ..RoutingConfig::default()
     };
     let (media, events) = MemoryMediaPlane::with_queue(64);

@@ -1,7 +1,9 @@
 //! A media plane without media: records what it is asked for and says what a test tells it to.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use async_trait::async_trait;
 use callkit_core::call::MAX_PARTICIPANTS;
@@ -65,6 +67,8 @@ struct State {
     rooms: BTreeMap<RoomId, Vec<ParticipantId>>,
     calls: Vec<MediaCall>,
     refusal: Option<JoinError>,
+    holds_grants: bool,
+    held: Vec<Waker>,
 }
 
 impl std::fmt::Debug for MemoryMediaPlane {
@@ -112,6 +116,16 @@ impl MemoryMediaPlane {
     /// Refuses joins with `error` until told `None`.
     pub fn refuse_joins(&self, error: Option<JoinError>) {
         self.lock().refusal = error;
+    }
+
+    /// Lets grants wait until told otherwise, as a busy shard does.
+    pub fn hold_grants(&self, hold: bool) {
+        let held = {
+            let mut state = self.lock();
+            state.holds_grants = hold;
+            std::mem::take(&mut state.held)
+        };
+        held.into_iter().for_each(Waker::wake);
     }
 
     /// Produces an event, as if media had done so.
@@ -175,6 +189,15 @@ impl MediaPlane for MemoryMediaPlane {
     }
 
     async fn set_grant(&self, room: RoomId, participant: ParticipantId, grant: Grant) {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            if state.holds_grants {
+                state.held.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
         self.lock().calls.push(MediaCall::SetGrant {
             room,
             participant,
@@ -183,7 +206,9 @@ impl MediaPlane for MemoryMediaPlane {
     }
 
     async fn restart(&self, request: RestartRequest) -> Result<String, JoinError> {
-        let RestartRequest { room, participant, .. } = request;
+        let RestartRequest {
+            room, participant, ..
+        } = request;
         let mut state = self.lock();
         let is_in = state
             .rooms
