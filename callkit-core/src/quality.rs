@@ -31,6 +31,22 @@ pub enum Level {
     NoSound,
 }
 
+impl Level {
+    /// How much it matters: of several, the one with the highest is told. What a person can do something
+    /// about, and what takes picture or sound away, comes first.
+    #[must_use]
+    pub const fn severity(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Fair => 1,
+            Self::LocalCpu => 2,
+            Self::Poor => 3,
+            Self::VideoPaused => 4,
+            Self::NoSound => 5,
+        }
+    }
+}
+
 /// What a level below good comes from, seen from the person that it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

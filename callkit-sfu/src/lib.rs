@@ -23,6 +23,7 @@
 pub mod control;
 pub mod layout;
 pub mod media;
+pub mod quality;
 pub mod rtp;
 pub mod sdp;
 pub mod shard;

@@ -20,6 +20,8 @@ pub use memory::{MediaCall, MemoryMediaPlane};
 #[cfg(feature = "net")]
 pub use sfu::{Sfu, SfuError};
 
+pub use crate::quality::Quality;
+
 use crate::layout::SLOTS;
 use crate::media::{Demand, Grant};
 use crate::sdp::SdpError;
@@ -103,23 +105,6 @@ pub enum LossCause {
     Closed,
     /// Nothing was received for a while; it may come back by itself.
     Silent,
-}
-
-/// How a participant's connection does, over the last two seconds where not said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Quality {
-    /// Share of the participant's packets that did not arrive at the server, 0 to 1.
-    pub uplink_loss: f32,
-    /// Share of our packets that did not arrive at the participant, as it reports, 0 to 1.
-    pub downlink_loss: f32,
-    /// Round-trip time, once known.
-    pub rtt: Option<Duration>,
-    /// Variation of the arrival time of the participant's packets.
-    pub jitter: Duration,
-    /// Received from the participant, bits per second.
-    pub uplink_bps: u64,
-    /// Sent to the participant, bits per second.
-    pub downlink_bps: u64,
 }
 
 /// What happened to a participant or a room. Order per room is the order of happening.

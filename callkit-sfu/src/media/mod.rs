@@ -4,6 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`room`] | participants, slots, timers; its packet path and its RTCP are files of their own |
+//! | [`bandwidth`] | how much each receiver's connection takes |
 //! | [`cache`] | what is kept for retransmission |
 //! | [`codec`] | key frames and picture counters in payloads |
 //! | [`demand`] | what a publisher should send |
@@ -15,8 +16,9 @@
 //! | [`reception`] | duplicates, padding taken out of the numbering, receiver report figures |
 //! | [`recorder`] | transport-wide arrival feedback |
 //! | [`rewrite`] | continuous numbers towards a receiver |
-//! | [`stats`] | counters |
+//! | [`stats`], `tracks` | counters of participants and of their tracks |
 
+pub mod bandwidth;
 pub mod cache;
 pub mod clock;
 pub mod codec;
@@ -35,6 +37,7 @@ pub mod room;
 pub mod stats;
 #[cfg(test)]
 mod tests;
+mod tracks;
 mod uplink;
 
 pub use clock::NtpTime;
@@ -42,6 +45,7 @@ pub use demand::{CameraDemand, Demand, ScreenDemand};
 pub use grant::{Grant, allowed};
 pub use layer::{BestLive, LayerPolicy, LayerState};
 pub use room::{JoinRefused, MAX_PARTICIPANTS, Room, RoomConfig};
+pub use tracks::TrackStats;
 pub use stats::{Direction, Drops, PeerStats};
 
 /// Some moment for tests; what follows is virtual time.

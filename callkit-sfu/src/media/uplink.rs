@@ -30,6 +30,8 @@ pub(super) struct Stream {
     /// Identifies this run of numbers within the room; a new SSRC or a restart has a new one.
     pub(super) run: u32,
     pub(super) last_packet: Option<Instant>,
+    /// Of every packet on it, retransmissions included.
+    pub(super) bytes: u64,
     pub(super) nack: Option<NackGenerator>,
     pub(super) keyframes: KeyframeRequests,
     pub(super) reception: Reception,
@@ -43,6 +45,7 @@ impl Stream {
             ssrc: None,
             run: 0,
             last_packet: None,
+            bytes: 0,
             nack: None,
             keyframes: KeyframeRequests::default(),
             reception: Reception::default(),
@@ -183,6 +186,7 @@ impl Uplinks {
         let runs = &mut self.runs;
         let line = self.lines[place.source.index()].as_mut()?;
         let stream = line.streams.get_mut(place.layer)?;
+        stream.bytes += packet.size() as u64;
 
         let payload_type = packet.payload_type();
         let (mut payload, mut sequence) = (packet.payload(), packet.sequence());

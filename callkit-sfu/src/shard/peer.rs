@@ -8,6 +8,7 @@ use super::batch::{LaneHint, SendBatch};
 use crate::control::{LossCause, MediaTimeouts, SfuEvent, Slots};
 use crate::layout::{Egress, MAX_PACKET, MediaLayout, PeerIndex};
 use crate::sdp::CodecSet;
+use crate::quality::Meter;
 use crate::transport::{HandshakeFailure, Transport};
 
 /// Media counts as flowing if the last packet of any kind came this soon after the last media packet.
@@ -44,7 +45,7 @@ pub(super) struct Peer {
     pub(super) phase: Phase,
     /// What the receiver of events knows.
     pub(super) slots: Slots,
-    pub(super) quality: QualityClock,
+    pub(super) quality: Meter,
     pub(super) lane: LaneHint,
     pub(super) seal_failures: u64,
     pub(super) agreed: Box<Agreed>,
@@ -61,14 +62,6 @@ pub(super) struct Agreed {
     /// Number of the SDP session and of its last description.
     pub(super) session: u64,
     pub(super) version: u32,
-}
-
-/// When quality was last told, and the counters of then.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct QualityClock {
-    pub(super) at: Instant,
-    pub(super) up_bytes: u64,
-    pub(super) down_bytes: u64,
 }
 
 impl Peer {
@@ -109,7 +102,7 @@ impl Peer {
     /// When [`advance`](Self::advance) has something to do.
     pub(super) fn poll_timeout(&self, timeouts: &MediaTimeouts) -> Option<Instant> {
         let silent_at = self.transport.last_received() + self.patience(timeouts);
-        let quality_at = self.quality.at + timeouts.quality;
+        let quality_at = self.quality.at() + timeouts.quality;
         let own = match self.phase {
             Phase::Handshaking { deadline } => deadline,
             Phase::Settling { until } => until.min(silent_at),

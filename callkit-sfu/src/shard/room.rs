@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use callkit_core::id::{IdSource, ParticipantId, RoomId};
 
 use super::batch::{LaneHint, SendBatch};
-use super::peer::{Agreed, Peer, Phase, QualityClock, RoomEgress};
+use super::peer::{Agreed, Peer, Phase, RoomEgress};
 use super::stats::ShardStats;
-use crate::control::{JoinError, LossCause, MediaTimeouts, Quality, SfuEvent, Slots};
+use crate::control::{JoinError, LossCause, MediaTimeouts, SfuEvent, Slots};
 use crate::layout::SLOTS;
 use crate::media::{Grant, JoinRefused, Room, RoomConfig};
+use crate::quality::Meter;
 use crate::sdp::{CodecSet, Negotiated, Offer, SdpError, negotiate};
 use crate::transport::ice::Transaction;
 use crate::transport::{
@@ -185,11 +186,7 @@ impl RoomSlot {
             transport,
             phase: Phase::Handshaking { deadline },
             slots,
-            quality: QualityClock {
-                at: now,
-                up_bytes: 0,
-                down_bytes: 0,
-            },
+            quality: Meter::new(now),
             lane: LaneHint::default(),
             seal_failures: 0,
             agreed,
@@ -430,7 +427,7 @@ impl RoomSlot {
                 peer.phase = Phase::Settling {
                     until: now + self.settle,
                 };
-                peer.quality.at = now;
+                peer.quality.restart(now);
                 self.media.ready(
                     now,
                     index,
@@ -534,28 +531,12 @@ impl RoomSlot {
 
     fn tell_quality(&mut self, now: Instant, every: Duration, place: usize) {
         let peer = &mut self.peers[place];
-        let elapsed = now.saturating_duration_since(peer.quality.at);
-        if peer.phase != Phase::Up || elapsed < every {
+        if peer.phase != Phase::Up || now < peer.quality.at() + every {
             return;
         }
         let stats = self.media.stats(peer.index);
-        let rate = |bytes: u64, before: u64| {
-            let bits = bytes.saturating_sub(before).saturating_mul(8);
-            (bits as f64 / elapsed.as_secs_f64()) as u64
-        };
-        let quality = Quality {
-            uplink_loss: stats.up.fraction_lost,
-            downlink_loss: stats.down.fraction_lost,
-            rtt: stats.rtt,
-            jitter: stats.up.jitter,
-            uplink_bps: rate(stats.up.bytes, peer.quality.up_bytes),
-            downlink_bps: rate(stats.down.bytes, peer.quality.down_bytes),
-        };
-        peer.quality = QualityClock {
-            at: now,
-            up_bytes: stats.up.bytes,
-            down_bytes: stats.down.bytes,
-        };
+        let tracks = self.media.tracks(now, peer.index);
+        let quality = peer.quality.measure(now, every, &stats, tracks);
         self.events.push(SfuEvent::Quality {
             room: self.id,
             participant: peer.participant,
