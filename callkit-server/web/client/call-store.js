@@ -2,7 +2,10 @@
 // marked as pending). Durations of the wire become points of local monotonic time here, so that views can count on.
 
 /**
- * @typedef {import('./protocol.js').CallView & { activeSince: number | null }} CallState
+ * @typedef {import('./protocol.js').ParticipantView & { lostSince: number | null, keptUntil: number | null }} Participant
+ *   with `reconnecting`: since when, and until when the place is kept
+ * @typedef {Omit<import('./protocol.js').CallView, 'participants'> & { activeSince: number | null,
+ *   participants: readonly Participant[] }} CallState
  * @typedef {import('./protocol.js').OfferView & { expiresAt: number, waitingSince: number }} OfferState
  * @typedef {import('./protocol.js').AgentView & { presenceSince: number, activitySince: number }} AgentState
  * @typedef {import('./protocol.js').QueueView & { oldestSince: number | null }} QueueState
@@ -84,8 +87,9 @@ function welcomed(state, snapshot, now) {
   /** @type {CallState | null} */
   let call = snapshot.call ? timedCall(snapshot.call, now) : null;
   if (!call && before) {
-    // It ended while nobody could tell us; the history knows why.
-    call = before.phase === 'ended' ? before : { ...before, phase: 'ended', reason: 'unknown' };
+    // It ended while nobody could tell us; if that was long ago, only the history knows why.
+    const ended = snapshot.ended?.id === before.id ? timedCall(snapshot.ended, now) : null;
+    call = before.phase === 'ended' ? before : ended ?? { ...before, phase: 'ended', reason: 'unknown' };
   }
   const sameCall = before !== null && call !== null && before.id === call.id;
   const unsent = sameCall
@@ -181,7 +185,18 @@ function toLine(message) {
 
 /** @param {import('./protocol.js').CallView} call @param {number} now @returns {CallState} */
 function timedCall(call, now) {
-  return { ...call, activeSince: call.phase === 'active' ? now - (call.for_ms ?? 0) : null };
+  return {
+    ...call,
+    activeSince: call.phase === 'active' ? now - (call.for_ms ?? 0) : null,
+    participants: call.participants.map((participant) => {
+      const lost = participant.link === 'reconnecting';
+      return {
+        ...participant,
+        lostSince: lost ? now - (participant.lost_for_ms ?? 0) : null,
+        keptUntil: lost && participant.for_ms !== undefined ? now + participant.for_ms : null,
+      };
+    }),
+  };
 }
 
 /** @param {import('./protocol.js').OfferView} offer @param {number} now @returns {OfferState} */

@@ -28,7 +28,7 @@ const DEFAULT_LIMITS = { max_frame: 65_536, ping_interval_ms: 5000, silence_time
  * @typedef {'connect' | 'expired' | 'rejected'} TokenReason
  * @typedef {{ state: ConnectionInfo, welcome: { snapshot: import('./protocol.js').Snapshot, restarted: boolean },
  *   resumed: null, event: import('./protocol.js').ServerEvent }} ConnectionEvents
- * @typedef {{ request: import('./protocol.js').Request, sentAt: number | null,
+ * @typedef {{ request: import('./protocol.js').Request, sentAt: number | null, over: import('./environment.js').SocketLike | null,
  *   resolve: (ok: import('./protocol.js').OkFrame) => void, reject: (error: CallkitError) => void }} Pending
  */
 
@@ -92,7 +92,7 @@ export class Connection extends Emitter {
     this.#attempt = 0;
     this.#refusals = 0;
     this.#tokenReason = 'connect';
-    this.#stops.push(this.#env.startTicker(() => this.#tick()), this.#env.onWake(() => this.#wake()));
+    this.#stops.push(this.#env.startTicker(() => this.#tick()), this.#env.onWake(() => this.wake()));
     this.#connect('connecting');
   }
 
@@ -117,7 +117,7 @@ export class Connection extends Emitter {
     }
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
-      const pending = { request, sentAt: null, resolve, reject };
+      const pending = { request, sentAt: null, over: null, resolve, reject };
       this.#pending.set(id, pending);
       signal?.addEventListener('abort', () => {
         for (const [number, other] of this.#pending) if (other === pending) this.#pending.delete(number);
@@ -142,7 +142,7 @@ export class Connection extends Emitter {
   /** Ends what {@link drop} asked for and comes back at once. */
   restore() {
     this.#holdUntil = 0;
-    this.#wake();
+    this.wake();
   }
 
   /** @param {'connecting' | 'reconnecting'} state */
@@ -225,6 +225,7 @@ export class Connection extends Emitter {
         this.#tokenReason = 'connect';
         this.#rejectAll((pending) => pending.sentAt !== null && !isRepeatable(pending.request), 'connection_lost');
         this.#connected();
+        // First the listeners: they may take back what has waited and is of no use any more.
         this.emit('welcome', { snapshot: message.snapshot, restarted });
         this.#sendAll();
         break;
@@ -362,7 +363,8 @@ export class Connection extends Emitter {
     this.#send({ type: 'ping', last_seq: this.#lastSeq });
   }
 
-  #wake() {
+  /** The network or the computer may have been away: what is open is probed, what waits is tried at once. */
+  wake() {
     const now = this.#env.now();
     if (this.#info.state === 'connected') {
       this.#ping(now);
@@ -424,13 +426,15 @@ export class Connection extends Emitter {
     this.emit('state', this.#info);
   }
 
+  /** Sends what has no answer yet and was not sent over this connection. */
   #sendAll() {
-    for (const [id, pending] of this.#pending) this.#sendPending(id, pending);
+    for (const [id, pending] of this.#pending) if (pending.over !== this.#socket) this.#sendPending(id, pending);
   }
 
   /** @param {number} id @param {Pending} pending */
   #sendPending(id, pending) {
     pending.sentAt = this.#env.now();
+    pending.over = this.#socket;
     this.#send({ id, ...pending.request });
   }
 

@@ -9,8 +9,14 @@
  *   onclose: ((event: { code: number }) => void) | null,
  * }} SocketLike
  *
+ * Why something is to be looked after at once: the network came back, it is another one, the page became visible, or
+ * the computer slept.
+ *
+ * @typedef {'online' | 'network' | 'visible' | 'slept'} Wake
+ *
  * @typedef {object} Environment
  * @property {() => number} now monotonic milliseconds
+ * @property {() => number} wallNow time of day, milliseconds: it goes on while the computer sleeps
  * @property {() => number} random 0 <= x < 1
  * @property {() => string} uniqueId
  * @property {(callback: () => void, ms: number) => unknown} setTimeout
@@ -18,13 +24,14 @@
  * @property {(url: string, protocol: string) => SocketLike} createSocket
  * @property {(callback: () => void) => () => void} startTicker calls about once per second, also in a hidden page;
  *   returns what stops it
- * @property {(callback: () => void) => () => void} onWake the network came back or the page became visible
+ * @property {(callback: (why: Wake) => void) => () => void} onWake
  */
 
 /** @returns {Environment} */
 export function browserEnvironment() {
   return {
     now: () => performance.now(),
+    wallNow: () => Date.now(),
     random: () => Math.random(),
     uniqueId,
     setTimeout: (callback, ms) => setTimeout(callback, ms),
@@ -34,9 +41,17 @@ export function browserEnvironment() {
     onWake(callback) {
       const abort = new AbortController();
       const { signal } = abort;
-      addEventListener('online', callback, { signal });
-      addEventListener('pageshow', callback, { signal });
-      document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && callback(), { signal });
+      addEventListener('online', () => callback('online'), { signal });
+      addEventListener('pageshow', () => callback('visible'), { signal });
+      document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && callback('visible'), { signal });
+      // Chromium fires `change` for each new estimate of speed; only another kind of network is another network.
+      const network = /** @type {any} */ (navigator).connection;
+      let kind = network?.type;
+      network?.addEventListener?.('change', () => {
+        if (network.type === kind) return;
+        kind = network.type;
+        if (kind !== 'none') callback('network');
+      }, { signal });
       return () => abort.abort();
     },
   };

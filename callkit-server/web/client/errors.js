@@ -4,8 +4,8 @@
  * Codes made in the browser. The codes of the server's answers are listed in docs/protocol.md and pass through
  * unchanged.
  *
- * @typedef {'permission_denied' | 'not_found' | 'in_use' | 'policy_blocked' | 'gesture_required' | 'capture_failed'
- *   | 'connection_lost' | 'timeout' | 'closed' | 'too_many_requests' | 'malformed' | 'unauthenticated'
+ * @typedef {'permission_denied' | 'permission_dismissed' | 'permission_system' | 'not_found' | 'in_use' | 'policy_blocked'
+ *   | 'gesture_required' | 'capture_failed' | 'connection_lost' | 'timeout' | 'closed' | 'too_many_requests' | 'malformed' | 'unauthenticated'
  *   | 'unavailable' | 'replaced' | 'media_failed'} ClientErrorCode
  */
 
@@ -13,7 +13,7 @@
 export class CallkitError extends Error {
   /**
    * @param {string} code stable, snake_case
-   * @param {{ message?: string, retryable?: boolean, cause?: unknown }} [options]
+   * @param {{ message?: string, retryable?: boolean, cause?: unknown, device?: 'microphone' | 'camera' | 'screen' | null }} [options]
    */
   constructor(code, options = {}) {
     super(options.message ?? code, { cause: options.cause });
@@ -24,6 +24,8 @@ export class CallkitError extends Error {
     this.retryable = options.retryable ?? false;
     /** Key of the sentence for people. @readonly */
     this.messageKey = `error-${code.replaceAll('_', '-')}`;
+    /** Which device it is about, if it is about one. @readonly */
+    this.device = options.device ?? null;
   }
 
   /**

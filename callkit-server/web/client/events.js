@@ -16,6 +16,10 @@ export const CLIENT_EVENTS = Object.freeze({
   slotsChange: 'slots-change',
   /** A local device stopped or failed. */
   captureFailure: 'capture-failure',
+  /** A device went away in mid-call; something else is used, or nothing. */
+  deviceLost: 'device-lost',
+  /** A device that went away is there again. */
+  deviceBack: 'device-back',
   /** A line of chat arrived from the other side. */
   message: 'message',
 });

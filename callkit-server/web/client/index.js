@@ -16,6 +16,10 @@ export { pickScreen } from './media.js';
 const CLIENT_INFO = { name: 'callkit-web', version: '0.1.0' };
 /** Own measurements are taken this often, milliseconds. */
 const SAMPLE_MS = 2000;
+/** The server is told of every so many measurements: every four seconds. */
+const REPORT_EVERY = 2;
+/** The ticker comes once per second; this much later by the time of day, the computer slept, milliseconds. */
+const SLEPT_MS = 5000;
 /** Pause before a line of chat that was one too many is sent again, milliseconds. */
 const CHAT_PAUSE_MS = 500;
 
@@ -27,6 +31,7 @@ const CHAT_PAUSE_MS = 500;
  * @property {string} url the signaling WebSocket, `ws:` or `wss:`
  * @property {(why: { reason: import('./connection.js').TokenReason }) => Promise<string>} getToken
  * @property {boolean} [raw] capture sound unprocessed
+ * @property {boolean} [relayOnly] connect through TURN only, for tests of relays
  * @property {import('./environment.js').Environment} [environment]
  * @property {import('./media.js').MediaEnvironment} [media]
  *
@@ -34,6 +39,7 @@ const CHAT_PAUSE_MS = 500;
  *   offer: import('./call-store.js').OfferState, 'offer-closed': { offer: string, outcome: string, cause: string | null },
  *   'call-end': { call: string, reason: string, talkedMs: number },
  *   'slots-change': readonly import('./media.js').Slot[], 'capture-failure': CallkitError,
+ *   'device-lost': import('./capture.js').LostDevice, 'device-back': import('./capture.js').ReturnedDevice,
  *   message: import('./protocol.js').ChatView }} ClientEvents
  */
 
@@ -52,6 +58,9 @@ export class Client extends Emitter {
   #reported = '';
   /** @type {unknown} */
   #sampleTimer = null;
+  #samples = 0;
+  /** @type {(() => void)[]} */
+  #stops = [];
 
   /** @param {ClientOptions} options */
   constructor(options) {
@@ -60,13 +69,17 @@ export class Client extends Emitter {
     this.#connection = new Connection({
       url: options.url, getToken: options.getToken, client: CLIENT_INFO, environment: this.#env,
     });
-    this.#media = new MediaSession({
-      environment: options.media ?? browserMedia(), raw: options.raw ?? false,
-      negotiate: async (call, sdp, signal) => {
-        const { sdp: answer } = await this.#connection.request({ type: 'media.offer', call, sdp }, { signal });
+    const negotiate = (/** @type {'media.offer' | 'media.restart'} */ type) =>
+      async (/** @type {string} */ call, /** @type {string} */ sdp, /** @type {AbortSignal} */ signal) => {
+        const { sdp: answer } = await this.#connection.request({ type, call, sdp }, { signal });
         if (!answer) throw new CallkitError('malformed', { message: 'an answer without SDP' });
         return answer;
-      },
+      };
+    this.#media = new MediaSession({
+      environment: options.media ?? browserMedia(), raw: options.raw ?? false, relayOnly: options.relayOnly ?? false,
+      negotiate: negotiate('media.offer'), restart: negotiate('media.restart'),
+      askServers: () => this.#connection.request({ type: 'media.servers' }),
+      isSignaling: () => this.#connection.info.state === 'connected',
     });
     this.#store = new CallStore(this.#media.info);
     this.#wire();
@@ -96,12 +109,19 @@ export class Client extends Emitter {
 
   connect() {
     this.#connection.open();
+    if (this.#stops.length > 0) return;
+    this.#stops.push(this.#watchSleep(), this.#env.onWake((why) => {
+      if (why === 'visible') this.#media.capture.revive();
+      else this.#media.networkChanged();
+    }));
   }
 
   close() {
+    for (const stop of this.#stops.splice(0)) stop();
     this.#connection.close();
     this.#media.disconnect();
     this.#media.release();
+    this.#media.forgetServers();
     this.#stopSampling();
     this.#store.dispatch({ type: 'closed' });
   }
@@ -168,6 +188,13 @@ export class Client extends Emitter {
     },
   });
 
+  /** Tries everything that waits at once: the signaling connection, and a media connection that is lost. */
+  tryNow() {
+    this.#connection.wake();
+    const { phase, lostSince } = this.#media.info;
+    if (phase === 'reconnecting' || phase === 'failed' || lostSince !== null) this.#media.reconnect();
+  }
+
   /** Cuts the signaling socket, for tests. @param {{ forMs?: number }} [options] */
   debugDropSocket({ forMs = 0 } = {}) {
     this.#connection.drop(forMs);
@@ -210,6 +237,9 @@ export class Client extends Emitter {
       // The others learn the state of our devices anew: the server may have forgotten it.
       this.#reported = '';
       store.dispatch({ type: 'welcome', snapshot, now: this.#env.now() });
+      if (restarted) this.#media.forgetServers();
+      // A customer has no use for them, and no right to them, before there is a call.
+      if (snapshot.you.role !== 'customer') this.#media.refreshServers();
       // A new server process has none of our media; a call that is only being connected is just as new to it.
       if (restarted) this.#media.reconnect();
       this.#reportMedia();
@@ -220,6 +250,8 @@ export class Client extends Emitter {
         this.emit(CLIENT_EVENTS.offerClosed, { offer: event.offer, outcome: event.outcome, cause: event.cause ?? null });
       } else if (event.kind === 'chat' && !event.message.mine) {
         this.emit(CLIENT_EVENTS.message, event.message);
+      } else if (event.kind === 'media.demand' && event.call === this.#openCall()) {
+        this.#media.setDemand(event);
       }
     });
     this.#media.on('change', (media) => {
@@ -228,6 +260,8 @@ export class Client extends Emitter {
     });
     this.#media.on('slots', (slots) => this.emit(CLIENT_EVENTS.slotsChange, slots));
     this.#media.on('capture-failure', (error) => this.emit(CLIENT_EVENTS.captureFailure, error));
+    this.#media.on('device-lost', (lost) => this.emit(CLIENT_EVENTS.deviceLost, lost));
+    this.#media.on('device-back', (back) => this.emit(CLIENT_EVENTS.deviceBack, back));
     store.subscribe((state, before) => {
       if (state.call !== before.call) this.#followCall(state.call, before.call);
       if (state.offer && state.offer !== before.offer && state.offer.id !== before.offer?.id) {
@@ -254,6 +288,7 @@ export class Client extends Emitter {
         this.#media.disconnect();
         this.#stopSampling();
       }
+      this.#media.refreshServers();
       this.#media.prepare();
     } else if (call.phase === 'connecting' || call.phase === 'active') {
       this.#media.connect(call.id);
@@ -278,11 +313,12 @@ export class Client extends Emitter {
       this.#reported = '';
       return;
     }
-    const { microphone, camera, screen } = media;
-    const report = JSON.stringify([call.id, microphone, camera, screen]);
+    const { microphone, camera, screen, microphoneState, cameraState } = media;
+    const state = { microphone, camera, screen, microphone_state: microphoneState, camera_state: cameraState };
+    const report = JSON.stringify([call.id, state]);
     if (report === this.#reported) return;
     this.#reported = report;
-    this.#connection.request({ type: 'media.state', call: call.id, microphone, camera, screen }).catch(() => {
+    this.#connection.request({ type: 'media.state', call: call.id, ...state }).catch(() => {
       if (this.#reported === report) this.#reported = '';
     });
   }
@@ -290,12 +326,31 @@ export class Client extends Emitter {
   #startSampling() {
     if (this.#sampleTimer !== null) return;
     const take = async () => {
-      const sample = await this.#media.sample().catch(() => null);
+      const report = ++this.#samples % REPORT_EVERY === 0;
+      const measured = await this.#media.measure({ report }).catch(() => null);
       if (this.#sampleTimer === null) return;
-      this.#store.dispatch({ type: 'sample', sample });
+      this.#store.dispatch({ type: 'sample', sample: measured?.sample ?? null });
+      const call = this.#openCall();
+      // A report is about now: one that would have to wait is not worth sending.
+      if (call && measured?.report && this.#connection.info.state === 'connected') {
+        this.#connection.request({ type: 'media.report', call, report: measured.report }).catch(() => {});
+      }
       this.#sampleTimer = this.#env.setTimeout(take, SAMPLE_MS);
     };
     this.#sampleTimer = this.#env.setTimeout(take, SAMPLE_MS);
+  }
+
+  /** Timers stand still while the computer sleeps, the time of day does not. */
+  #watchSleep() {
+    let last = this.#env.wallNow();
+    return this.#env.startTicker(() => {
+      const now = this.#env.wallNow();
+      const late = now - last;
+      last = now;
+      if (late < SLEPT_MS) return;
+      this.#connection.wake();
+      this.#media.woke();
+    });
   }
 
   #stopSampling() {

@@ -1,87 +1,74 @@
-// Sole owner of RTCPeerConnection and of the captured tracks. One negotiation lays out everything
-// (ARCHITECTURE.md: zero renegotiation); afterwards only replaceTrack and signaling messages are needed.
-// A connection that is beyond repair is replaced by a new one with the same tracks.
+// The media connection of a call, and the way back after a loss. One negotiation lays out everything (ARCHITECTURE.md:
+// zero renegotiation); afterwards only replaceTrack and signaling messages are needed. A lost way is looked for again
+// by an ICE restart on the same connection; what cannot be restarted is replaced by a new connection with the same
+// tracks. Every state has a deadline: there is none in which nothing happens any more.
 
-import { openCamera, openCapture, captureError } from './devices.js';
+import { Capture } from './capture.js';
+import { captureError } from './devices.js';
 import { Emitter } from './emitter.js';
 import { CallkitError } from './errors.js';
-import { LevelFilter, summarise } from './stats.js';
+import { IceServers } from './ice-servers.js';
+import { Peer } from './peer.js';
+import { Meter, Quality } from './stats.js';
 
-/** Receiving slots: at most two other people are in a call. */
-export const SLOTS = 2;
-/** `disconnected` often heals by itself; after this long it is taken for lost, milliseconds. */
-const DISCONNECT_GRACE_MS = 4000;
+export { SLOTS } from './peer.js';
+
+/** `disconnected` often heals by itself; after this long another way is looked for, milliseconds. */
+const DISCONNECT_GRACE_MS = 1000;
+/** A restart that has not connected by then is given up for a new connection, milliseconds. */
+const RESTART_TIMEOUT_MS = 4000;
+/** How often a restart that waits for signaling is looked at, milliseconds. */
+const RESTART_LOOK_MS = 500;
+/** A connection that works is restarted at most this often on a hint that the network changed, milliseconds. */
+const RESTART_EVERY_MS = 5000;
 /** A new connection that is not up by then is given up, milliseconds. */
 const CONNECT_TIMEOUT_MS = 8000;
 /** Waits before the tries of a full reconnection, milliseconds; the last one repeats. */
 const RETRY_MS = [0, 500, 1000, 2000, 4000];
 /** An offer made in advance is used up to this age; the machine's addresses may have changed since, milliseconds. */
 const PREPARED_FOR_MS = 60_000;
-
-/**
- * Layers of the camera, lowest first: the order that both Chromium and Firefox take. Only the full one sends until
- * the server asks for others.
- *
- * @returns {RTCRtpEncodingParameters[]}
- */
-const cameraEncodings = () => [
-  { rid: 'l', active: false, scaleResolutionDownBy: 4, maxBitrate: 150_000 },
-  { rid: 'm', active: false, scaleResolutionDownBy: 2, maxBitrate: 500_000 },
-  { rid: 'h', active: true, scaleResolutionDownBy: 1, maxBitrate: 1_500_000 },
-];
-
-/**
- * Switches the layers as the layout has them: an answer that does not repeat what the offer paused (RFC 8853,
- * section 5.2) switches every layer on.
- *
- * @param {RTCRtpSender} camera
- */
-async function applyLayers(camera) {
-  const parameters = camera.getParameters();
-  const wanted = new Map(cameraEncodings().map(({ rid, active }) => [rid, active]));
-  let changed = false;
-  for (const encoding of parameters.encodings ?? []) {
-    const active = wanted.get(encoding.rid);
-    if (active === undefined || encoding.active === active) continue;
-    encoding.active = active;
-    changed = true;
-  }
-  // A connection that is closed meanwhile refuses; there is nothing to switch then.
-  if (changed) await camera.setParameters(parameters).catch(() => {});
-}
+/** How long a first connection waits for servers that are being asked for, milliseconds. */
+const SERVERS_WAIT_MS = 300;
+/** How often the connection is looked after, milliseconds. */
+const WATCH_MS = 1000;
+/** A steady stream of packets that stops for this long is a loss, milliseconds. */
+const QUIET_MS = 1800;
+/** Looks with new packets in a row before silence means anything: without media only checks every few seconds come. */
+const STEADY_AFTER = 4;
+/** Silence after which another way is looked for although the browser still calls it connected, milliseconds. */
+const QUIET_RESTART_MS = 3000;
 
 /**
  * @typedef {'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed'} MediaPhase
  * @typedef {object} MediaInfo
  * @property {MediaPhase} phase
+ * @property {number | null} lostSince since when nothing arrives, on the local clock; also before `phase` says so
  * @property {boolean} microphone on
  * @property {boolean} camera on
  * @property {boolean} screen shared
  * @property {boolean} hasCamera
  * @property {boolean} hasMicrophone
+ * @property {import('./protocol.js').DeviceState} microphoneState
+ * @property {import('./protocol.js').DeviceState} cameraState
  * @property {{ microphone: string | null, camera: string | null }} devices names of what is in use
  *
- * @typedef {{ camera: MediaStream, screen: MediaStream, voice: MediaStream, screenAudio: MediaStream }} Slot
+ * @typedef {import('./peer.js').Slot} Slot
  *
- * @typedef {object} Peer
- * @property {RTCPeerConnection} pc
- * @property {RTCRtpSender} microphone
- * @property {RTCRtpSender} camera
- * @property {RTCRtpSender} screen
- * @property {RTCRtpSender} screenAudio
- * @property {Slot[]} slots
- * @property {Promise<string>} offer
- * @property {number} madeAt
+ * @typedef {import('./capture.js').CaptureEnvironment & import('./peer.js').PeerEnvironment} MediaEnvironment
  *
- * @typedef {object} MediaEnvironment
- * @property {() => number} now
- * @property {(callback: () => void, ms: number) => unknown} setTimeout
- * @property {(id: any) => void} clearTimeout
- * @property {() => RTCPeerConnection} createPeerConnection
- * @property {(tracks: MediaStreamTrack[]) => MediaStream} createStream
- * @property {import('./devices.js').Devices} [devices]
+ * @typedef {(call: string, sdp: string, signal: AbortSignal) => Promise<string>} Negotiate
  *
- * @typedef {{ change: MediaInfo, slots: readonly Slot[], 'capture-failure': CallkitError, failure: CallkitError }} MediaEvents
+ * @typedef {object} MediaOptions
+ * @property {Negotiate} negotiate brings the offer of a new connection to the server and gives its answer
+ * @property {Negotiate} restart brings the offer of an ICE restart to the server and gives its answer
+ * @property {() => Promise<import('./protocol.js').OkFrame>} askServers asks for STUN and TURN servers
+ * @property {() => boolean} isSignaling whether requests get through at present
+ * @property {MediaEnvironment} environment
+ * @property {boolean} [raw] sound as it is
+ * @property {boolean} [relayOnly] nothing but TURN, for tests of relays
+ *
+ * @typedef {{ change: MediaInfo, slots: readonly Slot[], 'capture-failure': CallkitError, failure: CallkitError,
+ *   'device-lost': import('./capture.js').LostDevice, 'device-back': import('./capture.js').ReturnedDevice }} MediaEvents
  */
 
 /** @returns {MediaEnvironment} */
@@ -90,7 +77,8 @@ export function browserMedia() {
     now: () => performance.now(),
     setTimeout: (callback, ms) => setTimeout(callback, ms),
     clearTimeout: (id) => clearTimeout(id),
-    createPeerConnection: () => new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' }),
+    createPeerConnection: (configuration) =>
+      new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require', ...configuration }),
     createStream: (tracks) => new MediaStream(tracks),
   };
 }
@@ -98,60 +86,81 @@ export function browserMedia() {
 /** @extends {Emitter<MediaEvents>} */
 export class MediaSession extends Emitter {
   #env;
-  #negotiate;
-  #raw;
+  #options;
+  #capture;
+  #servers;
   /** @type {MediaPhase} */
   #phase = 'idle';
-  #wanted = { microphone: true, camera: true };
-  /** @type {Record<'microphone' | 'camera' | 'screen' | 'screenAudio', MediaStreamTrack | null>} */
-  #local = { microphone: null, camera: null, screen: null, screenAudio: null };
+  /** @type {number | null} */
+  #lostSince = null;
   /** @type {Peer | null} */
   #peer = null;
   /** @type {Peer | null} */
   #prepared = null;
   /** @type {string | null} */
   #call = null;
+  /** What the server asked for last, for the connection after the next one as well. @type {import('./protocol.js').Demand | null} */
+  #demand = null;
   #attempt = 0;
+  /** Whether media was up in this call. */
   #wasConnected = false;
+  /** Whether the present connection was up. */
+  #wasUp = false;
   /** Grows with each attempt, so that late answers of earlier ones are ignored. */
   #generation = 0;
+  #restarting = false;
+  /** Between two attempts. */
+  #waiting = false;
+  /** Grows with each restart. */
+  #restartRound = 0;
+  #restartedAt = Number.NEGATIVE_INFINITY;
   /** @type {unknown} */
   #timer = null;
   /** @type {unknown} */
   #graceTimer = null;
-  /** @type {import('./stats.js').Totals | null} */
-  #totals = null;
-  #levels = new LevelFilter();
-  #cameraWork = 0;
-  /** Grows with each release. */
-  #captureRound = 0;
-  /** @type {Promise<{ cameraProblem: CallkitError | null }> | null} */
-  #opening = null;
+  /** @type {unknown} */
+  #watchTimer = null;
+  /** Packets that arrived, to see whether they still do. */
+  #pulse = { bytes: 0, grewAt: 0, steady: 0 };
+  #sampleMeter = new Meter();
+  #reportMeter = new Meter();
+  #quality = new Quality();
   /** Ends the negotiation of the present attempt. */
   #abort = new AbortController();
+  #abortRestart = new AbortController();
 
-  /**
-   * @param {{ negotiate: (call: string, sdp: string, signal: AbortSignal) => Promise<string>, environment: MediaEnvironment, raw?: boolean }} options
-   *   `negotiate` brings the offer to the server and gives its answer
-   */
+  /** @param {MediaOptions} options */
   constructor(options) {
     super();
-    this.#negotiate = options.negotiate;
+    this.#options = options;
     this.#env = options.environment;
-    this.#raw = options.raw ?? false;
+    this.#capture = new Capture({ environment: options.environment, raw: options.raw ?? false });
+    this.#servers = new IceServers({ ask: options.askServers, now: options.environment.now });
+    this.#capture.on('track', ({ source, track }) => {
+      this.#peer?.senders[source].replaceTrack(track).catch(() => {});
+    });
+    this.#capture.on('change', () => this.#changed());
+    this.#capture.on('failure', (error) => this.emit('capture-failure', error));
+    this.#capture.on('device-lost', (lost) => this.emit('device-lost', lost));
+    this.#capture.on('device-back', (back) => this.emit('device-back', back));
   }
 
   /** @returns {MediaInfo} */
   get info() {
-    const { microphone, camera, screen } = this.#local;
+    const capture = this.#capture;
     return Object.freeze({
       phase: this.#phase,
-      microphone: microphone !== null && this.#wanted.microphone,
-      camera: camera !== null && this.#wanted.camera,
-      screen: screen !== null,
-      hasMicrophone: microphone !== null,
-      hasCamera: camera !== null,
-      devices: Object.freeze({ microphone: microphone?.label ?? null, camera: camera?.label ?? null }),
+      lostSince: this.#lostSince,
+      microphone: capture.isOn('microphone'),
+      camera: capture.isOn('camera'),
+      screen: capture.track('screen') !== null,
+      hasMicrophone: capture.track('microphone') !== null,
+      hasCamera: capture.track('camera') !== null,
+      microphoneState: capture.state('microphone'),
+      cameraState: capture.state('camera'),
+      devices: Object.freeze({
+        microphone: capture.inUse('microphone')?.label ?? null, camera: capture.inUse('camera')?.label ?? null,
+      }),
     });
   }
 
@@ -165,104 +174,65 @@ export class MediaSession extends Emitter {
     return this.#peer?.pc ?? null;
   }
 
-  /** @param {'microphone' | 'camera' | 'screen'} source */
-  localTrack(source) {
-    return this.#local[source];
+  /** The devices of this computer and what is captured from them. */
+  get capture() {
+    return this.#capture;
   }
 
-  // --- capture
+  /** @param {'microphone' | 'camera' | 'screen'} source */
+  localTrack(source) {
+    return this.#capture.track(source);
+  }
 
   /**
    * Opens the devices unless they are open.
    *
    * @param {{ video?: boolean }} [options]
-   * @returns {Promise<{ cameraProblem: CallkitError | null }>}
    * @throws {CallkitError} the microphone cannot be used; `closed`: released meanwhile
    */
-  async acquire({ video = true } = {}) {
-    if (isLive(this.#local.microphone)) return { cameraProblem: null };
-    if (this.#opening) return this.#opening;
-    const opening = this.#open(video);
-    this.#opening = opening;
-    const done = () => {
-      if (this.#opening === opening) this.#opening = null;
-    };
-    opening.then(done, done);
-    return opening;
-  }
-
-  /** @param {boolean} video */
-  async #open(video) {
-    const round = this.#captureRound;
-    const devices = this.#env.devices;
-    const capture = await openCapture({ video, raw: this.#raw, ...(devices ? { devices } : {}) });
-    if (round !== this.#captureRound) {
-      // Released while the person was still being asked.
-      capture.microphone?.stop();
-      capture.camera?.stop();
-      throw new CallkitError('closed');
-    }
-    this.#use('microphone', capture.microphone);
-    this.#use('camera', capture.camera);
-    this.#changed();
-    return { cameraProblem: capture.cameraProblem };
+  acquire(options) {
+    return this.#capture.acquire(options);
   }
 
   /** Closes the devices: the browser's recording light goes off. */
   release() {
-    this.#captureRound++;
-    this.#opening = null;
-    this.#cameraWork++;
-    for (const source of /** @type {const} */ (['microphone', 'camera', 'screen', 'screenAudio'])) this.#use(source, null);
-    this.#wanted = { microphone: true, camera: true };
-    this.#changed();
+    this.#capture.release();
   }
 
   /** Takes effect at once; telling the others is up to the listener of `change`. @param {boolean} on */
   setMicrophone(on) {
-    this.#wanted.microphone = on;
-    if (this.#local.microphone) this.#local.microphone.enabled = on;
-    this.#changed();
+    this.#capture.setMicrophone(on);
   }
 
   /** @param {boolean} on @throws {CallkitError} the camera cannot be opened */
-  async setCamera(on) {
-    const work = ++this.#cameraWork;
-    if (on && !isLive(this.#local.camera)) {
-      const devices = this.#env.devices;
-      const track = await openCamera(devices ? { devices } : {});
-      if (work !== this.#cameraWork) {
-        track.stop();
-        return;
-      }
-      this.#use('camera', track);
-    }
-    this.#wanted.camera = on;
-    if (this.#local.camera) this.#local.camera.enabled = on;
-    this.#changed();
+  setCamera(on) {
+    return this.#capture.setCamera(on);
   }
 
-  /**
-   * Shares what the person picked. `getDisplayMedia` itself has to be the first statement of the click handler
-   * (transient activation), so the stream is made there.
-   *
-   * @param {MediaStream} stream
-   */
+  /** Shares what the person picked ({@link pickScreen}). @param {MediaStream} stream */
   startScreen(stream) {
-    const video = stream.getVideoTracks()[0] ?? null;
-    if (video && 'contentHint' in video) video.contentHint = 'detail';
-    this.#use('screen', video);
-    this.#use('screenAudio', stream.getAudioTracks()[0] ?? null);
-    this.#changed();
+    this.#capture.startScreen(stream);
   }
 
   stopScreen() {
-    this.#use('screen', null);
-    this.#use('screenAudio', null);
-    this.#changed();
+    this.#capture.stopScreen();
   }
 
   // --- connection
+
+  /** Asks for STUN and TURN servers if those that are known are not fresh. */
+  async refreshServers() {
+    if (!(await this.#servers.refresh())) return;
+    if (!this.#prepared) return;
+    // What was made in advance does not know them.
+    this.#discardPrepared();
+    this.prepare();
+  }
+
+  /** The servers that are known are those of another process or person. */
+  forgetServers() {
+    this.#servers.forget();
+  }
 
   /**
    * Makes the offer before it is needed, which saves its time when the call is answered. Needs no device: the layout
@@ -270,7 +240,7 @@ export class MediaSession extends Emitter {
    */
   prepare() {
     if (this.#peer || this.#call) return;
-    if (this.#prepared && this.#env.now() - this.#prepared.madeAt < PREPARED_FOR_MS) return;
+    if (this.#isPreparedFresh()) return;
     this.#discardPrepared();
     this.#prepared = this.#build();
   }
@@ -283,61 +253,107 @@ export class MediaSession extends Emitter {
     this.#attempt = 0;
     this.#wasConnected = false;
     this.#start();
+    this.#watch();
   }
 
   disconnect() {
     this.#generation++;
     this.#abort.abort();
+    this.#abortRestart.abort();
     this.#clearTimers();
+    this.#env.clearTimeout(this.#watchTimer);
+    this.#watchTimer = null;
     this.#closePeer();
     this.#discardPrepared();
     this.#call = null;
-    this.#totals = null;
-    this.#levels = new LevelFilter();
+    this.#demand = null;
+    this.#lostSince = null;
+    this.#quality = new Quality();
     this.#set('idle');
   }
 
-  /** Replaces the connection: the server has lost it, or its process is a new one. */
+  /** Replaces the connection: the server has lost it, or its process is a new one, or the person asks for it. */
   reconnect() {
     if (!this.#call) return;
     this.#attempt = 0;
     this.#start();
   }
 
-  /** The server does not get our media: unless an attempt is on its way, replace the connection. */
+  /** The server does not get our media: replace the connection, or look for another way if it seems to work. */
   serverLostUs() {
     if (!this.#call || this.#phase !== 'connected') return;
-    if (this.#peer?.pc.connectionState === 'connected') return;
-    this.reconnect();
+    if (this.#peer?.pc.connectionState === 'connected') this.networkChanged();
+    else this.#recover(this.#generation);
   }
 
-  /** @returns {Promise<import('./stats.js').Sample | null>} */
-  async sample() {
-    const pc = this.#peer?.pc;
-    if (!pc || this.#phase !== 'connected') return null;
-    const report = await pc.getStats();
-    if (this.#peer?.pc !== pc) return null;
-    const { sample, totals } = summarise(/** @type {any} */ (report).values(), this.#totals);
-    this.#totals = totals;
-    return { ...sample, level: this.#levels.next(sample.level) };
+  /** The network may be another one, or the computer slept: what works is checked, what waits is tried at once. */
+  networkChanged() {
+    if (!this.#call) return;
+    if (this.#phase === 'connected') {
+      if (this.#env.now() - this.#restartedAt >= RESTART_EVERY_MS) this.#recover(this.#generation);
+    } else if (this.#waiting) {
+      this.reconnect();
+    }
   }
+
+  /** The page woke up: connection and devices are checked. */
+  woke() {
+    this.#capture.revive();
+    this.networkChanged();
+  }
+
+  /** What the receivers of our media can use. @param {import('./protocol.js').Demand} demand */
+  setDemand(demand) {
+    this.#demand = demand;
+    this.#peer?.demand(demand);
+  }
+
+  /**
+   * Measures.
+   *
+   * @param {{ report?: boolean }} [options] whether to make a report for the server as well
+   * @returns {Promise<{ sample: import('./stats.js').Sample, report: import('./protocol.js').MediaReport | null } | null>}
+   */
+  async measure({ report: wanted = false } = {}) {
+    const peer = this.#peer;
+    if (!peer || this.#phase !== 'connected') return null;
+    const stats = [.../** @type {any} */ (await peer.pc.getStats()).values()];
+    if (this.#peer !== peer) return null;
+    const now = this.#env.now();
+    const capture = this.#capture;
+    const context = {
+      now, mids: peer.mids(),
+      on: { microphone: capture.isOn('microphone'), camera: capture.isOn('camera'), screen: true, screen_audio: true },
+    };
+    const reading = this.#sampleMeter.read(stats, context);
+    const idle = this.#demand !== null && this.#demand.camera.layers.length === 0;
+    const sample = this.#quality.next(reading, now, { videoPaused: capture.isOn('camera') && idle });
+    return { sample, report: wanted ? this.#reportMeter.report(stats, context) : null };
+  }
+
+  // --- the machine
 
   async #start() {
     const call = /** @type {string} */ (this.#call);
     const generation = ++this.#generation;
     this.#abort.abort();
     this.#abort = new AbortController();
+    this.#abortRestart.abort();
     const { signal } = this.#abort;
     this.#clearTimers();
     this.#closePeer();
-    this.#totals = null;
+    if (this.#wasConnected) this.#lostSince ??= this.#env.now();
     this.#set(this.#wasConnected ? 'reconnecting' : 'connecting');
     this.#timer = this.#env.setTimeout(() => this.#retry(generation), CONNECT_TIMEOUT_MS);
-    const fresh = this.#prepared && this.#env.now() - this.#prepared.madeAt < PREPARED_FOR_MS;
-    if (!fresh) this.#discardPrepared();
+    if (!this.#isPreparedFresh()) {
+      this.#discardPrepared();
+      await this.#awaitServers();
+      if (generation !== this.#generation) return;
+    }
     const peer = this.#prepared ?? this.#build();
     this.#prepared = null;
     this.#peer = peer;
+    if (this.#demand) peer.demand(this.#demand);
     this.emit('slots', peer.slots);
     this.#attach(peer);
     peer.pc.onconnectionstatechange = () => {
@@ -346,10 +362,9 @@ export class MediaSession extends Emitter {
     try {
       const offer = await peer.offer;
       if (generation !== this.#generation) return;
-      const answer = await this.#negotiate(call, offer, signal);
+      const answer = await this.#options.negotiate(call, offer, signal);
       if (generation !== this.#generation) return;
-      await peer.pc.setRemoteDescription({ type: 'answer', sdp: answer });
-      await applyLayers(peer.camera);
+      await peer.answer(answer);
     } catch (error) {
       if (generation !== this.#generation) return;
       const failure = CallkitError.from(error, 'media_failed');
@@ -363,13 +378,30 @@ export class MediaSession extends Emitter {
     }
   }
 
+  /** Nothing is known yet, and the answer is on its way: a connection without relays may be one that fails. */
+  async #awaitServers() {
+    if (this.#servers.fresh) return;
+    const asked = this.#servers.refresh();
+    if (this.#servers.list.length > 0) return;
+    await new Promise((resolve) => {
+      const timer = this.#env.setTimeout(() => resolve(null), SERVERS_WAIT_MS);
+      asked.then(() => {
+        this.#env.clearTimeout(timer);
+        resolve(null);
+      });
+    });
+  }
+
   /** @param {number} generation */
   #retry(generation) {
     if (generation !== this.#generation || !this.#call) return;
+    this.#abortRestart.abort();
     this.#clearTimers();
     const wait = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)] ?? 0;
     this.#attempt++;
+    if (this.#wasConnected) this.#lostSince ??= this.#env.now();
     this.#set(this.#wasConnected ? 'reconnecting' : 'connecting');
+    this.#waiting = true;
     this.#timer = this.#env.setTimeout(() => {
       if (generation === this.#generation && this.#call) this.#start();
     }, wait);
@@ -378,128 +410,185 @@ export class MediaSession extends Emitter {
   /** @param {RTCPeerConnectionState} state @param {number} generation */
   #connectionChanged(state, generation) {
     if (state === 'connected') {
-      this.#clearTimers();
-      this.#attempt = 0;
-      this.#wasConnected = true;
-      this.#set('connected');
-    } else if (state === 'failed') {
-      this.#retry(generation);
-    } else if (state === 'disconnected' && this.#graceTimer === null) {
-      this.#graceTimer = this.#env.setTimeout(() => {
-        this.#graceTimer = null;
-        if (this.#peer?.pc.connectionState !== 'connected') this.#retry(generation);
-      }, DISCONNECT_GRACE_MS);
+      this.#up();
+    } else if (state === 'failed' || state === 'closed') {
+      this.#recover(generation);
+    } else if (state === 'disconnected') {
+      this.#grace(generation);
     }
   }
 
-  /** The layout of docs/protocol.md: four m-lines to send, four for each slot. @returns {Peer} */
-  #build() {
-    const pc = this.#env.createPeerConnection();
-    const send = (/** @type {'audio' | 'video'} */ kind, /** @type {RTCRtpEncodingParameters[]} */ sendEncodings = []) =>
-      pc.addTransceiver(kind, { direction: 'sendonly', ...(sendEncodings.length > 0 ? { sendEncodings } : {}) }).sender;
-    const receive = (/** @type {'audio' | 'video'} */ kind) =>
-      pc.addTransceiver(kind, { direction: 'recvonly' }).receiver.track;
+  /** Gives a connection a moment to heal. @param {number} generation */
+  #grace(generation) {
+    if (this.#graceTimer !== null || this.#restarting) return;
+    this.#lostSince ??= this.#env.now();
+    this.#changed();
+    this.#graceTimer = this.#env.setTimeout(() => {
+      this.#graceTimer = null;
+      if (generation === this.#generation && this.#peer?.pc.connectionState !== 'connected') this.#recover(generation);
+    }, DISCONNECT_GRACE_MS);
+  }
 
-    const microphone = send('audio');
-    const camera = send('video', cameraEncodings());
-    const screen = send('video', [{ maxBitrate: 2_500_000 }]);
-    const screenAudio = send('audio');
-    /** @type {Slot[]} */
-    const slots = [];
-    for (let index = 0; index < SLOTS; index++) {
-      const voice = receive('audio');
-      const face = receive('video');
-      const shared = receive('video');
-      const sound = receive('audio');
-      slots.push({
-        // The voice goes along with the picture so that a player can keep them in step.
-        camera: this.#env.createStream([face, voice]),
-        screen: this.#env.createStream([shared]),
-        voice: this.#env.createStream([voice]),
-        screenAudio: this.#env.createStream([sound]),
-      });
+  #up() {
+    this.#clearTimers();
+    this.#attempt = 0;
+    this.#wasConnected = this.#wasUp = true;
+    this.#lostSince = null;
+    this.#pulse = { bytes: 0, grewAt: this.#env.now(), steady: 0 };
+    if (this.#phase === 'connected') this.#changed();
+    else this.#set('connected');
+  }
+
+  /** The way to the server is lost, or may be: by a restart if there is something to restart. @param {number} generation */
+  #recover(generation) {
+    if (generation !== this.#generation || !this.#call || this.#restarting) return;
+    const state = this.#peer?.pc.connectionState;
+    if (this.#peer && this.#wasUp && state !== 'closed') this.#restart(this.#peer, generation);
+    else this.#retry(generation);
+  }
+
+  /** @param {Peer} peer @param {number} generation */
+  async #restart(peer, generation) {
+    const call = /** @type {string} */ (this.#call);
+    const round = ++this.#restartRound;
+    const isStale = () => generation !== this.#generation || round !== this.#restartRound;
+    this.#abortRestart.abort();
+    this.#abortRestart = new AbortController();
+    const { signal } = this.#abortRestart;
+    this.#clearTimers();
+    this.#restarting = true;
+    this.#restartedAt = this.#env.now();
+    if (peer.pc.connectionState !== 'connected' || this.#lostSince !== null) {
+      this.#lostSince ??= this.#env.now();
+      this.#set('reconnecting');
     }
-    const offer = pc.createOffer().then(async (description) => {
-      await pc.setLocalDescription(description);
-      return pc.localDescription?.sdp ?? description.sdp ?? '';
+    this.#armRestart(generation);
+    this.#servers.refresh();
+    try {
+      const offer = await peer.restart(this.#servers.list);
+      if (isStale()) return;
+      const answer = await this.#options.restart(call, offer, signal);
+      if (isStale()) return;
+      await peer.pc.setRemoteDescription({ type: 'answer', sdp: answer });
+      if (isStale()) return;
+      // A connection that never left `connected` says nothing any more; one that had gone silent says it with packets.
+      if (peer.pc.connectionState === 'connected' && this.#lostSince === null) this.#up();
+    } catch {
+      if (isStale()) return;
+      const works = peer.pc.connectionState === 'connected' && this.#lostSince === null;
+      if (works && (await peer.rollback())) {
+        if (!isStale()) this.#up();
+        return;
+      }
+      // The server cannot continue this connection: a new one, at once.
+      if (!isStale()) this.#retry(generation);
+    }
+  }
+
+  /**
+   * Gives a restart its time, counted from when signaling works: without it a new connection has no better chance than
+   * the present one, which may still heal.
+   *
+   * @param {number} generation
+   * @param {number} [deadline]
+   */
+  #armRestart(generation, deadline = this.#env.now() + RESTART_TIMEOUT_MS) {
+    this.#timer = this.#env.setTimeout(() => {
+      if (generation !== this.#generation) return;
+      const now = this.#env.now();
+      const isSignaling = this.#options.isSignaling() || this.#peer?.pc.connectionState === 'closed';
+      if (isSignaling && now >= deadline) this.#retry(generation);
+      else this.#armRestart(generation, isSignaling ? deadline : now + RESTART_TIMEOUT_MS);
+    }, Math.min(RESTART_LOOK_MS, Math.max(0, deadline - this.#env.now())));
+  }
+
+  /** Looks after the connection once per second, so that no state is without a way out. */
+  #watch() {
+    this.#env.clearTimeout(this.#watchTimer);
+    this.#watchTimer = this.#env.setTimeout(() => {
+      this.#watch();
+      this.#check();
+    }, WATCH_MS);
+  }
+
+  #check() {
+    const peer = this.#peer;
+    if (this.#phase === 'reconnecting' && peer?.pc.connectionState === 'connected') {
+      this.#feelPulse(peer);
+    } else if (this.#phase === 'connected' && peer && !this.#restarting) {
+      const state = peer.pc.connectionState;
+      if (state === 'failed' || state === 'closed') this.#recover(this.#generation);
+      else if (state !== 'connected') this.#grace(this.#generation);
+      else this.#feelPulse(peer);
+    } else if ((this.#phase === 'connecting' || this.#phase === 'reconnecting') && this.#timer === null && this.#graceTimer === null) {
+      this.#retry(this.#generation);
+    }
+  }
+
+  /** Browsers take five seconds and more to notice that nothing arrives; a stream that stops is noticed here. @param {Peer} peer */
+  async #feelPulse(peer) {
+    const generation = this.#generation;
+    /** @type {any} */
+    const stats = await peer.senders.microphone.getStats?.().catch(() => null);
+    if (!stats || generation !== this.#generation || this.#peer !== peer || this.#phase === 'failed') return;
+    let bytes = 0;
+    for (const entry of stats.values()) if (entry.type === 'candidate-pair') bytes += entry.bytesReceived ?? 0;
+    const now = this.#env.now();
+    const pulse = this.#pulse;
+    if (bytes !== pulse.bytes) {
+      const steady = now - pulse.grewAt < 2 * WATCH_MS ? pulse.steady + 1 : 0;
+      this.#pulse = { bytes, grewAt: now, steady };
+      if (this.#lostSince !== null && peer.pc.connectionState === 'connected') this.#up();
+      return;
+    }
+    const quietMs = now - pulse.grewAt;
+    if (pulse.steady < STEADY_AFTER || quietMs < QUIET_MS) return;
+    if (this.#lostSince === null) {
+      this.#lostSince = pulse.grewAt;
+      this.#changed();
+    }
+    if (quietMs >= QUIET_RESTART_MS && now - this.#restartedAt >= RESTART_EVERY_MS) this.#recover(generation);
+  }
+
+  #build() {
+    const iceServers = this.#servers.list;
+    return new Peer(this.#env, {
+      ...(iceServers.length > 0 ? { iceServers } : {}),
+      ...(this.#options.relayOnly ? { iceTransportPolicy: /** @type {const} */ ('relay') } : {}),
     });
-    offer.catch(() => {});
-    return { pc, microphone, camera, screen, screenAudio, slots, offer, madeAt: this.#env.now() };
+  }
+
+  #isPreparedFresh() {
+    return this.#prepared !== null && this.#env.now() - this.#prepared.madeAt < PREPARED_FOR_MS;
   }
 
   /** @param {Peer} peer */
   #attach(peer) {
     for (const source of /** @type {const} */ (['microphone', 'camera', 'screen', 'screenAudio'])) {
-      const track = this.#local[source];
-      if (track) peer[source].replaceTrack(track).catch(() => {});
-    }
-  }
-
-  /**
-   * @param {'microphone' | 'camera' | 'screen' | 'screenAudio'} source
-   * @param {MediaStreamTrack | null} track
-   */
-  #use(source, track) {
-    const before = this.#local[source];
-    if (before === track) return;
-    if (before) {
-      before.onended = null;
-      before.stop();
-    }
-    this.#local[source] = track;
-    this.#peer?.[source].replaceTrack(track).catch(() => {});
-    if (!track) return;
-    if (source === 'microphone' || source === 'camera') track.enabled = this.#wanted[source];
-    track.onended = () => this.#ended(source, track);
-  }
-
-  /**
-   * The browser ended a track: unplugged, taken by the system, or the person pressed the browser's own "stop sharing".
-   *
-   * @param {'microphone' | 'camera' | 'screen' | 'screenAudio'} source
-   * @param {MediaStreamTrack} track
-   */
-  #ended(source, track) {
-    if (this.#local[source] !== track) return;
-    if (source === 'screen') {
-      this.stopScreen();
-      return;
-    }
-    this.#use(source, null);
-    this.#changed();
-    if (source === 'microphone') this.#reopen();
-    else if (source === 'camera') this.emit('capture-failure', new CallkitError('camera_ended', { retryable: true }));
-  }
-
-  /** The microphone is gone: take the default one; muted stays muted. */
-  async #reopen() {
-    try {
-      const devices = this.#env.devices;
-      const capture = await openCapture({ video: false, raw: this.#raw, ...(devices ? { devices } : {}) });
-      if (this.#local.microphone) capture.microphone?.stop();
-      else this.#use('microphone', capture.microphone);
-      this.#changed();
-    } catch (error) {
-      this.emit('capture-failure', CallkitError.from(error, 'capture_failed'));
+      const track = this.#capture.track(source);
+      if (track) peer.senders[source].replaceTrack(track).catch(() => {});
     }
   }
 
   #closePeer() {
-    if (!this.#peer) return;
-    this.#peer.pc.onconnectionstatechange = null;
-    this.#peer.pc.close();
+    this.#wasUp = false;
+    this.#sampleMeter = new Meter();
+    this.#reportMeter = new Meter();
+    this.#peer?.close();
     this.#peer = null;
   }
 
   #discardPrepared() {
-    this.#prepared?.pc.close();
+    this.#prepared?.close();
     this.#prepared = null;
   }
 
+  /** Ends what is waited for; a restart that is waited for no longer is not one. */
   #clearTimers() {
     this.#env.clearTimeout(this.#timer);
     this.#env.clearTimeout(this.#graceTimer);
     this.#timer = this.#graceTimer = null;
+    this.#restarting = this.#waiting = false;
   }
 
   /** @param {MediaPhase} phase */
@@ -514,11 +603,6 @@ export class MediaSession extends Emitter {
   }
 }
 
-/** @param {MediaStreamTrack | null} track */
-function isLive(track) {
-  return track !== null && track.readyState === 'live';
-}
-
 /**
  * Asks for a screen. Has to be called first thing in a click handler.
  *
@@ -526,9 +610,8 @@ function isLive(track) {
  * @throws {CallkitError}
  */
 export function pickScreen() {
-  return navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true }).catch((error) => {
-    const failure = captureError(error);
-    if (failure.code === 'permission_denied') return null;
-    throw failure;
+  return navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true }).catch(async (error) => {
+    if (error?.name === 'NotAllowedError') return null;
+    throw await captureError(error, 'screen');
   });
 }

@@ -4,7 +4,7 @@ import { t } from '../i18n/index.js';
 import { CallkitElement, h, setAttribute, setText } from './base.js';
 
 /**
- * @typedef {'good' | 'fair' | 'poor'} Level
+ * @typedef {import('../client/protocol.js').QualityLevel} Level
  * @typedef {{ level: Level, sections: readonly { title: string, rows: readonly (readonly [string, string])[] }[] }} QualityDetails
  */
 

@@ -54,17 +54,20 @@ test('every_frame_that_the_client_sends_is_shaped_as_in_the_catalogue', async ()
   const shape = (frame) => `${frame.type}: ${Object.keys(frame).filter((key) => key !== 'reason').sort()}`;
   const known = new Set(catalogue.map(shape));
 
-  const { client, server, clock } = world();
+  const { client, server, clock, media } = world();
   server.snapshot.call = callView({ phase: 'active', for_ms: 0, participants: participants() });
   server.answer = (request) => (request.type === 'call.start' ? { result: 'call', call: callView({ id: 'call_2' }) } : { result: 'done', sdp: 'answer' });
   client.connect();
+  await settle();
+  media.peers[0].become('connected');
+  await clock.advance(9000);
+  media.peers[0].become('failed');
   await settle();
   await Promise.all([
     client.operator.setPresence({ presence: 'available' }), client.operator.setPresence({ presence: 'away', reason: 'lunch' }),
     client.operator.accept('offer_1'), client.operator.decline('offer_1'), client.calls.sendMessage('hi'), client.calls.hangUp(),
     client.calls.start({ queue: 'support' }),
   ]);
-  await clock.advance(6000);
   for (let version = 10; version < 90; version++) server.push({ kind: 'call', call: callView({ version }) });
   await settle();
   server.drop();
