@@ -150,6 +150,7 @@ impl Pipeline {
     }
 
     /// Opens and forwards the packets sealed before. Returns how many copies were sent.
+    #[inline(never)]
     fn forward_batch(&mut self) -> u64 {
         let before = self.wire.packets;
         for sealed in &mut self.sealed {

@@ -4,6 +4,7 @@
 
 pub mod forwarding;
 pub mod routing;
+pub mod sockets;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -33,6 +34,15 @@ impl Figure {
             unit,
             target,
             ok: target.is_none_or(|target| value <= target),
+        }
+    }
+
+    /// A figure that should not be below its target.
+    #[must_use]
+    pub fn at_least(name: &'static str, value: f64, unit: &'static str, target: Option<f64>) -> Self {
+        Self {
+            ok: target.is_none_or(|target| value >= target),
+            ..Self::at_most(name, value, unit, target)
         }
     }
 
