@@ -374,6 +374,16 @@ pub(crate) fn client() -> Vec<(&'static str, ClientMessage)> {
                 },
             ),
         ),
+        (
+            "media.restart",
+            request(
+                16,
+                Request::MediaRestart {
+                    call: call(),
+                    sdp: "v=0\r\n...".to_owned(),
+                },
+            ),
+        ),
         ("media.servers", request(11, Request::MediaServers {})),
         (
             "media.state",

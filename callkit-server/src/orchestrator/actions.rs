@@ -62,6 +62,7 @@ impl Desk {
         for (call, join) in batch.joins {
             // The batch may have ended the call after the request was checked.
             match self.party_of(call, join.participant) {
+                Some(_) if join.restart => out.media.push((call, MediaOp::Restart(join))),
                 Some(_) => {
                     let grant = self.grant_on_joining(call, join.participant);
                     out.media.push((call, MediaOp::Join(join, grant)));

@@ -15,6 +15,8 @@ use callkit_signal::hub::RequestReply;
 pub(super) enum MediaOp {
     /// Bring a participant's media up, heard by whom the grant says.
     Join(Join, Grant),
+    /// Find the path of a participant's running media anew.
+    Restart(Join),
     /// Change whom a participant is heard by.
     Grant {
         /// Who.
@@ -30,18 +32,20 @@ pub(super) enum MediaOp {
     Close,
 }
 
-/// A participant's wish to bring media up, and whom to answer.
+/// A participant's wish to bring media up, or to find its path anew, and whom to answer.
 #[derive(Debug)]
 pub(super) struct Join {
     /// Who.
     pub(super) participant: ParticipantId,
+    /// Whether running media is meant, by an ICE restart.
+    pub(super) restart: bool,
     /// The SDP offer.
     pub(super) sdp: String,
     /// Where the answer goes.
     pub(super) reply: RequestReply,
 }
 
-/// The commands of all calls that have any. Bounded: at most one waiting join per participant, and one
+/// The commands of all calls that have any. Bounded: at most one waiting join and one restart per participant, and one
 /// grant, leave or close per transition of the call.
 #[derive(Debug, Default)]
 pub(super) struct MediaLines {
@@ -59,6 +63,7 @@ impl MediaLines {
         };
         let is_overtaken = |join: &Join| match &op {
             MediaOp::Join(newer, _) => newer.participant == join.participant,
+            MediaOp::Restart(newer) => join.restart && newer.participant == join.participant,
             MediaOp::Grant { .. } => false,
             MediaOp::Leave(participant) => *participant == join.participant,
             MediaOp::Close => true,
@@ -66,7 +71,7 @@ impl MediaLines {
         let mut overtaken = Vec::new();
         for earlier in std::mem::take(waiting) {
             match earlier {
-                MediaOp::Join(join, _) if is_overtaken(&join) => overtaken.push(join),
+                MediaOp::Join(join, _) | MediaOp::Restart(join) if is_overtaken(&join) => overtaken.push(join),
                 other => waiting.push_back(other),
             }
         }

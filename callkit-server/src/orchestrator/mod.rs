@@ -31,7 +31,7 @@ use callkit_core::id::{CallId, IdSource, ParticipantId, RoomId};
 use callkit_core::store::{Commit, SessionStore, StoreError};
 use callkit_core::time::{Clock, Timestamp};
 use callkit_routing::{Input, RoutingConfig, RoutingPolicy};
-use callkit_sfu::control::{JoinError, JoinRequest, Joined, MediaPlane, SfuEvent};
+use callkit_sfu::control::{JoinError, JoinRequest, Joined, MediaPlane, RestartRequest, SfuEvent};
 use callkit_sfu::media::Grant;
 use callkit_signal::hub::{Hub, HubEvent, RequestReply};
 use callkit_signal::message::{ErrorBody, codes};
@@ -88,6 +88,7 @@ enum MediaOutcome {
     /// Nobody waits.
     Done,
     Joined(Join, Grant, Result<Joined, JoinError>),
+    Restarted(Join, Result<String, JoinError>),
     /// Whether the grant is in force, and who wants to know.
     Granted {
         participant: ParticipantId,
@@ -214,6 +215,16 @@ impl Driver {
         let (join, grant, joined) = match outcome {
             MediaOutcome::Done => return,
             MediaOutcome::Joined(join, grant, joined) => (join, grant, joined),
+            MediaOutcome::Restarted(join, restarted) => {
+                match restarted {
+                    Ok(answer) => batch.answers.push(Answer {
+                        reply: join.reply,
+                        body: AnswerBody::Media(answer),
+                    }),
+                    Err(error) => join.reply.error(join_error(&error)),
+                }
+                return;
+            }
             MediaOutcome::Granted {
                 participant,
                 grant,
@@ -337,6 +348,16 @@ async fn run_media(media: &dyn MediaPlane, room: RoomId, op: MediaOp) -> MediaOu
             let joined = tokio::time::timeout(MEDIA_TIMEOUT, media.join(request)).await;
             MediaOutcome::Joined(join, grant, joined.unwrap_or(Err(JoinError::Overloaded)))
         }
+        MediaOp::Restart(mut join) => {
+            let offer = std::mem::take(&mut join.sdp);
+            let request = RestartRequest {
+                room,
+                participant: join.participant,
+                offer,
+            };
+            let restarted = tokio::time::timeout(MEDIA_TIMEOUT, media.restart(request)).await;
+            MediaOutcome::Restarted(join, restarted.unwrap_or(Err(JoinError::Overloaded)))
+        }
         MediaOp::Grant {
             participant,
             grant,
@@ -386,6 +407,10 @@ async fn until(wait: Option<Duration>) {
 fn join_error(error: &JoinError) -> ErrorBody {
     match error {
         JoinError::Offer(error) => ErrorBody::new(codes::SDP_INVALID, error.to_string()),
+        JoinError::CannotRestart => ErrorBody::new(
+            codes::NO_RESTART,
+            "there is no transport that this offer could restart",
+        ),
         JoinError::RoomFull => ErrorBody::new(
             codes::ROOM_FULL,
             "the call has as many participants as it may have",

@@ -99,20 +99,12 @@ impl Desk {
                     batch,
                 )
             }),
-            Request::MediaOffer { call, sdp } => match self.in_conversation(who, call) {
-                Ok(participant) => {
-                    batch.joins.push((
-                        call,
-                        Join {
-                            participant,
-                            sdp,
-                            reply,
-                        },
-                    ));
-                    return Ok(());
-                }
-                Err(error) => Err(error),
-            },
+            Request::MediaOffer { call, sdp } => {
+                return self.take_offer(who, call, false, sdp, reply, batch);
+            }
+            Request::MediaRestart { call, sdp } => {
+                return self.take_offer(who, call, true, sdp, reply, batch);
+            }
             Request::MediaServers {} => self
                 .may_use_servers(who)
                 .map(|()| AnswerBody::Servers(who.clone())),
@@ -243,6 +235,31 @@ impl Desk {
             .participant(&who.party())
             .map(|one| one.id)
             .ok_or_else(not_in_call)
+    }
+
+    /// Puts an SDP offer into the line of media commands; its answer comes from there.
+    fn take_offer(
+        &self,
+        who: &Principal,
+        call: CallId,
+        restart: bool,
+        sdp: String,
+        reply: RequestReply,
+        batch: &mut Batch,
+    ) -> Result<(), (RequestReply, ErrorBody)> {
+        match self.in_conversation(who, call) {
+            Ok(participant) => {
+                let join = Join {
+                    participant,
+                    restart,
+                    sdp,
+                    reply,
+                };
+                batch.joins.push((call, join));
+                Ok(())
+            }
+            Err(error) => Err((reply, error)),
+        }
     }
 
     /// The participant that `who` is in a call whose media may come up.

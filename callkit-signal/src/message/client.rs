@@ -110,6 +110,15 @@ pub enum Request {
         /// The SDP offer, in the layout of docs/protocol.md.
         sdp: String,
     },
+    /// Either side: find the path of running media anew, after a change of network, with an offer that has new
+    /// ICE credentials and is else as before.
+    #[serde(rename = "media.restart")]
+    MediaRestart {
+        /// Which call.
+        call: CallId,
+        /// The SDP offer of the restart.
+        sdp: String,
+    },
     /// Either side: which STUN and TURN servers to use. Customers while they have an open call.
     #[serde(rename = "media.servers")]
     MediaServers {},
@@ -164,13 +173,14 @@ pub const MAX_AWAY_REASON: usize = 100;
 
 impl Request {
     /// The `type` of every request.
-    pub const TYPES: [&str; 12] = [
+    pub const TYPES: [&str; 13] = [
         "call.start",
         "call.hangup",
         "offer.accept",
         "offer.decline",
         "presence.set",
         "media.offer",
+        "media.restart",
         "media.servers",
         "media.state",
         "media.report",
@@ -213,6 +223,7 @@ impl Request {
             | Self::OfferDecline { .. }
             | Self::PresenceSet { .. }
             | Self::MediaOffer { .. }
+            | Self::MediaRestart { .. }
             | Self::MediaServers {}
             | Self::MediaStateSet { .. }
             | Self::SuperviseJoin { .. }

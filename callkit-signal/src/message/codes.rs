@@ -26,6 +26,8 @@ pub const NOT_IN_CALL: &str = "not_in_call";
 pub const WRONG_PHASE: &str = "wrong_phase";
 /// The SDP is not an offer in the documented layout.
 pub const SDP_INVALID: &str = "sdp_invalid";
+/// There is no transport that could be restarted with this offer: `media.offer` with a new connection helps.
+pub const NO_RESTART: &str = "no_restart";
 /// The call has as many participants as it may have.
 pub const ROOM_FULL: &str = "room_full";
 /// The text or the client id of a line of chat is empty or too long.
@@ -36,7 +38,7 @@ pub const UNAVAILABLE: &str = "unavailable";
 pub const INTERNAL: &str = "internal";
 
 /// Every code with whether the same request may succeed later without anything else being changed.
-pub const ALL: [(&str, bool); 17] = [
+pub const ALL: [(&str, bool); 18] = [
     (UNKNOWN_TYPE, false),
     (MALFORMED, false),
     (RATE_LIMITED, true),
@@ -50,6 +52,7 @@ pub const ALL: [(&str, bool); 17] = [
     (NOT_IN_CALL, false),
     (WRONG_PHASE, false),
     (SDP_INVALID, false),
+    (NO_RESTART, false),
     (ROOM_FULL, true),
     (CHAT_INVALID, false),
     (UNAVAILABLE, true),

@@ -210,7 +210,7 @@ pub enum Outcome {
         /// The call as the customer may see it.
         call: CallView,
     },
-    /// `media.offer`.
+    /// `media.offer` and `media.restart`.
     Media {
         /// The SDP answer.
         sdp: String,
