@@ -9,6 +9,7 @@
  * @typedef {import('./protocol.js').OfferView & { expiresAt: number, waitingSince: number }} OfferState
  * @typedef {import('./protocol.js').AgentView & { presenceSince: number, activitySince: number }} AgentState
  * @typedef {import('./protocol.js').QueueView & { oldestSince: number | null }} QueueState
+ * @typedef {import('./protocol.js').ActiveCallView & { since: number }} TalkState
  * @typedef {object} ChatLine
  * @property {string | null} id `null` until the server has kept it
  * @property {string | null} clientId
@@ -27,6 +28,7 @@
  * @property {CallState | null} call the open call, or the one that ended last
  * @property {readonly ChatLine[]} chat
  * @property {readonly QueueState[]} queues
+ * @property {readonly TalkState[]} talks supervisors: what can be supervised, the longest first
  * @property {Readonly<Record<string, import('./protocol.js').QualityView>>} quality by participant
  * @property {import('./media.js').MediaInfo} media
  * @property {import('./stats.js').Sample | null} sample own measurements
@@ -51,7 +53,7 @@ export function initialState(media) {
   return Object.freeze({
     connection: Object.freeze({ state: /** @type {const} */ ('idle'), reason: null, attempt: 0, retryAt: null }),
     you: null, agent: null, offer: null, call: null, chat: Object.freeze([]), queues: Object.freeze([]),
-    quality: Object.freeze({}), media, sample: null,
+    talks: Object.freeze([]), quality: Object.freeze({}), media, sample: null,
   });
 }
 
@@ -102,6 +104,7 @@ function welcomed(state, snapshot, now) {
     offer: snapshot.offer ? timedOffer(snapshot.offer, now) : null,
     call, chat: kept,
     queues: snapshot.queues.map((queue) => timedQueue(queue, now)),
+    talks: (snapshot.calls ?? []).map((talk) => timedTalk(talk, now)).sort(byStart),
     quality: sameCall ? state.quality : {},
   });
 }
@@ -122,6 +125,11 @@ function happened(state, event, now) {
         queues: known ? state.queues.map((other) => (other.id === queue.id ? queue : other)) : [...state.queues, queue],
       });
     }
+    case 'calls.changed': {
+      const others = state.talks.filter((talk) => talk.id !== event.call.id);
+      return next(state, { talks: [...others, timedTalk(event.call, now)].sort(byStart) });
+    }
+    case 'calls.gone': return next(state, { talks: state.talks.filter((talk) => talk.id !== event.call) });
     case 'chat': return withMessage(state, event.message);
     case 'quality': {
       if (state.call?.id !== event.call) return state;
@@ -207,6 +215,16 @@ function timedOffer(offer, now) {
 /** @param {import('./protocol.js').AgentView} agent @param {number} now @returns {AgentState} */
 function timedAgent(agent, now) {
   return { ...agent, presenceSince: now - agent.presence_for_ms, activitySince: now - agent.activity_for_ms };
+}
+
+/** @param {import('./protocol.js').ActiveCallView} talk @param {number} now @returns {TalkState} */
+function timedTalk(talk, now) {
+  return { ...talk, since: now - talk.for_ms };
+}
+
+/** @param {TalkState} one @param {TalkState} other */
+function byStart(one, other) {
+  return one.since - other.since || (one.id < other.id ? -1 : 1);
 }
 
 /** @param {import('./protocol.js').QueueView} queue @param {number} now @returns {QueueState} */

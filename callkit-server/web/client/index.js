@@ -188,6 +188,26 @@ export class Client extends Emitter {
     },
   });
 
+  supervisor = Object.freeze({
+    /**
+     * Becomes the third in a talk, or goes on in another mode; done when the mode is in force. Opening and closing
+     * the devices is the caller's.
+     *
+     * @param {string} call
+     * @param {{ mode: import('./protocol.js').SuperviseMode }} options
+     * @throws {CallkitError} `room_full`: there are three in it; `wrong_phase`: nobody talks in it, or one is busy
+     */
+    join: async (call, { mode }) => {
+      await this.#connection.request({ type: 'supervise.join', call, mode });
+    },
+
+    /** Leaves; the call goes on. */
+    leave: async () => {
+      const call = this.#openCall();
+      if (call) await this.#connection.request({ type: 'supervise.leave', call });
+    },
+  });
+
   /** Tries everything that waits at once: the signaling connection, and a media connection that is lost. */
   tryNow() {
     this.#connection.wake();

@@ -9,7 +9,8 @@ export const SUBPROTOCOL = 'callkit.v1';
 export const MAX_CHAT_CHARS = 4000;
 
 /**
- * @typedef {'customer' | 'operator'} Role
+ * @typedef {'customer' | 'operator' | 'supervisor'} Role
+ * @typedef {'listen' | 'whisper' | 'barge'} SuperviseMode
  * @typedef {{ role: Role, id: string, name?: string }} You
  * @typedef {'on' | 'off' | 'muted_by_system' | 'missing'} DeviceState
  * @typedef {{ microphone: boolean, camera: boolean, screen: boolean, microphone_state?: DeviceState,
@@ -29,6 +30,17 @@ export const MAX_CHAT_CHARS = 4000;
  * @property {MediaState} media
  * @property {string} [customer]
  * @property {boolean} [verified]
+ * @property {SuperviseMode} [supervising] staff only
+ *
+ * @typedef {object} ActiveCallView a talk that can be supervised
+ * @property {string} id
+ * @property {string} queue
+ * @property {string} agent
+ * @property {string} [agent_name]
+ * @property {string} customer
+ * @property {string} [name]
+ * @property {number} for_ms
+ * @property {string} [supervisor]
  *
  * @typedef {object} CallView
  * @property {string} id
@@ -158,12 +170,14 @@ export const MAX_CHAT_CHARS = 4000;
  * @property {CallView} [ended]
  * @property {ChatView[]} chat
  * @property {QueueView[]} queues
+ * @property {ActiveCallView[]} [calls] supervisors only
  *
  * @typedef {{ max_frame: number, ping_interval_ms: number, silence_timeout_ms: number, resume_window_ms: number }} Limits
  *
  * @typedef {{ kind: 'call', call: CallView } | { kind: 'offer.new', offer: OfferView }
  *   | { kind: 'offer.closed', offer: string, outcome: string, cause?: string } | { kind: 'agent', agent: AgentView }
  *   | { kind: 'queue', queue: QueueView } | { kind: 'chat', message: ChatView }
+ *   | { kind: 'calls.changed', call: ActiveCallView } | { kind: 'calls.gone', call: string }
  *   | { kind: 'quality', call: string, participants: QualityView[] }
  *   | ({ kind: 'media.demand', call: string } & Demand)} ServerEvent
  *
@@ -187,14 +201,16 @@ export const MAX_CHAT_CHARS = 4000;
  *   | { type: 'media.restart', call: string, sdp: string } | { type: 'media.servers' }
  *   | ({ type: 'media.state', call: string } & MediaState)
  *   | { type: 'media.report', call: string, report: MediaReport }
- *   | { type: 'chat.send', call: string, client_id: string, text: string }} Request
+ *   | { type: 'chat.send', call: string, client_id: string, text: string }
+ *   | { type: 'supervise.join', call: string, mode: SuperviseMode } | { type: 'supervise.leave', call: string }} Request
  */
 
 /**
  * Requests that are sent again in a new session: each of them has the same effect when it is carried out twice.
  * The others are answered with `connection_lost`; their caller decides anew from the snapshot.
  */
-const REPEATABLE = new Set(['call.start', 'call.hangup', 'presence.set', 'media.servers', 'media.state', 'chat.send']);
+const REPEATABLE = new Set(['call.start', 'call.hangup', 'presence.set', 'media.servers', 'media.state', 'chat.send', 'supervise.join',
+  'supervise.leave']);
 
 /** @param {Request} request */
 export function isRepeatable(request) {
@@ -246,6 +262,8 @@ const EVENT_GUARDS = {
   'offer.closed': (e) => isText(e.offer) && isText(e.outcome),
   agent: (e) => isAgent(e.agent),
   queue: (e) => isQueue(e.queue),
+  'calls.changed': (e) => isActiveCall(e.call),
+  'calls.gone': (e) => isText(e.call),
   chat: (e) => isChat(e.message),
   quality: (e) => isText(e.call) && isListOf(e.participants, isQuality),
   'media.demand': (e) => isText(e.call) && isObject(e.camera) && isListOf(e.camera.layers, isText)
@@ -262,7 +280,8 @@ function isEvent(e) {
 /** @param {any} s */
 function isSnapshot(s) {
   return isObject(s) && isObject(s.you) && isText(s.you.role) && isText(s.you.id) && optional(s.agent, isAgent)
-    && optional(s.offer, isOffer) && optional(s.call, isCall) && optional(s.ended, isCall) && isListOf(s.chat, isChat) && isListOf(s.queues, isQueue);
+    && optional(s.offer, isOffer) && optional(s.call, isCall) && optional(s.ended, isCall) && isListOf(s.chat, isChat) && isListOf(s.queues, isQueue)
+    && (s.calls === undefined || isListOf(s.calls, isActiveCall));
 }
 
 /** @param {any} l */
@@ -280,6 +299,12 @@ function isCall(c) {
 function isParticipant(p) {
   return isObject(p) && isText(p.id) && isText(p.role) && typeof p.you === 'boolean' && isText(p.link)
     && isObject(p.media) && optional(p.slot, isCount) && optional(p.name, isText);
+}
+
+/** @param {any} c */
+function isActiveCall(c) {
+  return isObject(c) && isText(c.id) && isText(c.queue) && isText(c.agent) && isText(c.customer) && isCount(c.for_ms)
+    && optional(c.agent_name, isText) && optional(c.name, isText) && optional(c.supervisor, isText);
 }
 
 /** @param {any} o */

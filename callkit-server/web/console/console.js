@@ -16,6 +16,7 @@ import { CallRoom } from '../shared/room.js';
 import { History, reasonText } from './history.js';
 import { Ringer, askForNotifications } from './ringer.js';
 import { installShortcuts } from './shortcuts.js';
+import { Supervision } from './supervision.js';
 
 /** After a call nothing below the pointer may be pressed by a click that was meant for "End", milliseconds. */
 const GUARD_MS = 1500;
@@ -49,6 +50,7 @@ exposeForDebugging(client);
 const room = new CallRoom(client);
 const history = new History();
 const ringer = new Ringer(render);
+const supervision = new Supervision(client, { useDevices, queueName });
 
 byId('sign-in-form', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault();
@@ -78,7 +80,10 @@ installShortcuts((action) => {
   if (action === 'accept' && state === 'offer') accept();
   else if (action === 'decline' && state === 'offer') decline();
   else if (action === 'presence' && state !== 'signed-out') presence.open();
-  else if (inCall && (action === 'microphone' || action === 'camera' || action === 'chat' || action === 'end')) room.press(action);
+  else if (inCall && (action === 'microphone' || action === 'camera' || action === 'chat' || action === 'end')) {
+    // Who listens or whispers has no microphone and no camera to switch.
+    if (supervision.mode === null || supervision.mode === 'barge' || action === 'chat' || action === 'end') room.press(action);
+  }
   else return false;
   return true;
 }, () => {
@@ -276,6 +281,7 @@ function hideEndedNote() {
 function pageState() {
   const { agent: record, offer, call, media } = client.getState();
   if (!agent) return 'signed-out';
+  if (call && call.phase === 'active' && supervision.mode !== null && media.phase === 'connecting') return 'connecting';
   if (call && call.phase === 'active') return media.phase === 'connected' ? 'active' : 'reconnecting';
   if (call && call.phase === 'connecting') return 'connecting';
   if (offer) return 'offer';
@@ -321,6 +327,7 @@ function render() {
   }
   renderCustomer(state);
   renderQueues(state);
+  supervision.render(state);
   renderClocks(state);
   if (offer && page === 'offer' && focusedOffer !== offer.id) {
     focusedOffer = offer.id;
@@ -333,7 +340,9 @@ function render() {
 function enterRoom() {
   room.focus();
   announce(t('status-connecting'));
-  if (answering === null) useDevices(client.media.acquire());
+  const { mode } = supervision;
+  if (mode !== null) supervision.openDevices(mode);
+  else if (answering === null) useDevices(client.media.acquire());
   answering = null;
 }
 
@@ -395,6 +404,7 @@ function renderClocks({ agent: record, offer, queues }) {
   if (offer && !incoming.hidden) {
     incoming.show(offer, { now, queueName: queueName(offer.queue), busy: answering === offer.id });
   }
+  supervision.tick(client.getState(), now);
   for (const queue of queues) {
     const row = [...byId('queue-list', HTMLUListElement).children].find((other) => other.getAttribute('data-queue') === queue.id);
     const wait = row?.querySelector('[data-part=wait]');

@@ -59,8 +59,8 @@ export class History {
         h('dl', {}, ...facts(call).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
         h('h3', {}, t('history-participants')),
         h('ul', {}, ...participants.map((participant) => h('li', {},
-          participant.name ?? t(participant.role === 'operator' ? 'operator' : 'customer'), ' ',
-          h('span', {}, `${t(participant.role === 'operator' ? 'operator' : 'customer')} · ${t('history-left', {
+          participant.name ?? t(participant.role), ' ',
+          h('span', {}, `${t(participant.role)} · ${t('history-left', {
             from: timeOfDay(participant.joined_ms), to: participant.left_ms ? timeOfDay(participant.left_ms) : '…',
           })}`)))),
         h('h3', {}, t('history-chat')),

@@ -99,15 +99,19 @@ export class CallRoom {
       return;
     }
     if (this.#call !== call.id) this.#enter(call.id);
-    const others = call.participants.filter((participant) => !participant.you);
+    const me = call.participants.find((participant) => participant.you);
+    // Who listens has no tile and no news: the operator reads of it in the head of the page.
+    const others = call.participants.filter((participant) => !participant.you && participant.supervising !== 'listen');
     const { media } = state;
+    setAttribute(this.#root, 'data-supervising', me?.supervising ?? null);
     this.#stage.show({
       self: {
         camera: this.#client.media.localTrack('camera'), cameraOn: media.camera, microphoneOn: media.microphone,
-        screenOn: media.screen,
+        screenOn: media.screen, hidden: me?.supervising === 'listen' || me?.supervising === 'whisper',
       },
       remotes: others.map((participant) => ({
         id: participant.id, name: nameOf(participant), media: participant.media, link: participant.link,
+        compact: participant.supervising === 'whisper',
         slot: participant.slot === undefined || participant.slot === null ? null : this.#client.media.slots[participant.slot] ?? null,
       })),
       notice: noticeOf(state, others),
@@ -119,7 +123,8 @@ export class CallRoom {
     this.#chat.show(state.chat);
     this.#quality.show(qualityOf(state));
     const [peer] = others;
-    setText(this.#peerName, peer ? nameOf(peer) : t('status-peer-connecting'));
+    const names = others.map(nameOf).join(' · ');
+    setText(this.#peerName, names === '' ? t('status-peer-connecting') : names);
     setAttribute(this.#peerName, 'data-link', peer?.link ?? null);
     this.tick(state, this.#client.now());
     this.#tell(state, others);
@@ -250,7 +255,7 @@ function qualityOf({ you, call, quality, sample, media }) {
     ],
   }];
   // Customers see their own side only.
-  for (const participant of you?.role === 'operator' ? call?.participants ?? [] : []) {
+  for (const participant of you?.role === 'customer' ? [] : call?.participants ?? []) {
     const view = quality[participant.id];
     if (!view || participant.you) continue;
     sections.push({
