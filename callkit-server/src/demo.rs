@@ -8,31 +8,40 @@ use callkit_core::redact::{Private, Secret};
 use crate::config::{Config, Role, UserConfig};
 use crate::console::say;
 
-/// The demo's operators: sign-in name, name, password, its hash. The demo listens on loopback only, so the
+/// The demo's staff: sign-in name, name, role, password, its hash. The demo listens on loopback only, so the
 /// passwords keep nobody out who is not already on the machine. The hashes are fixed because a staff session
 /// ends when the hash of its owner changes, and it has to outlive a restart of the demo.
-const OPERATORS: [(&str, &str, &str, &str); 2] = [
+const STAFF: [(&str, &str, Role, &str, &str); 3] = [
     (
         "irina",
         "Irina",
+        Role::Operator,
         "irina-demo",
         "$argon2id$v=19$m=19456,t=2,p=1$RF8sym0IAAVKyKiwlX3Gxw$AZGkNXCS0U9b1E9KL/MlryfJUahH4yyA6x5Nu9BTZYQ",
     ),
     (
         "oleg",
         "Oleg",
+        Role::Operator,
         "oleg-demo",
         "$argon2id$v=19$m=19456,t=2,p=1$T+4ri8xnFXGw5WBhryJdYA$wkkhydlhdT90WUDo8QHMhkAjB5cuJxNZqOv8NnFFsdI",
     ),
+    (
+        "maria",
+        "Maria",
+        Role::Supervisor,
+        "maria-demo",
+        "$argon2id$v=19$m=19456,t=2,p=1$IUA/l0BqIQ7oulhvdV4KvQ$tPhBk5OOs6RmWg+Q6uLp9UhhGIVlzG1Nmk6kg/KhWfE",
+    ),
 ];
 
-/// Adds the demo's operators to `config`.
+/// Adds the demo's staff to `config`.
 pub(crate) fn with_operators(mut config: Config) -> Config {
-    for (id, name, _, hash) in OPERATORS {
+    for (id, name, role, _, hash) in STAFF {
         config.staff.users.push(UserConfig {
             id: AgentId::new(id).expect("literals of the allowed characters"),
             name: Private::new(name.to_owned()),
-            role: Role::Operator,
+            role,
             queues: Vec::new(),
             password_hash: Secret::new(hash.to_owned()),
         });
@@ -49,13 +58,18 @@ pub(crate) fn announce(address: SocketAddr) {
     say("callkit demo: a call between a customer and an operator");
     say("");
     say(&format!("  Operator console   {console}"));
-    for (id, _, password, _) in OPERATORS {
-        say(&format!("    sign in as       {id}  password  {password}"));
+    for (id, _, role, password, _) in STAFF {
+        let what = match role {
+            Role::Operator => "operator",
+            Role::Supervisor | Role::Admin => "supervisor",
+        };
+        say(&format!("    {what:<16} {id}  password  {password}"));
     }
     say(&format!("  Customer page      {customer}"));
     say("");
     say("  1. Open the console in one window, sign in, press \"Start shift\".");
     say("  2. Open the customer page in another window (or browser) and press \"Call\".");
+    say("  3. Sign in as the supervisor in a third one to listen, whisper or join in.");
     say("  Ctrl-C stops the server; calls and chat are kept for the next start.");
     say("");
     say(&ready_line(&console, &customer));
@@ -78,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_hashes_are_those_of_the_passwords() {
-        for (id, _, password, hash) in OPERATORS {
+        for (id, _, _, password, hash) in STAFF {
             let hash = PasswordHash::parse(&Secret::new(hash.to_owned())).unwrap();
             assert!(
                 hash.verifies(&Secret::new(password.to_owned()), &mut HashMemory::default()),

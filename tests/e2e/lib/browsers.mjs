@@ -77,6 +77,11 @@ export class Tab {
     return this.page.evaluate(fn, ...args);
   }
 
+  /** @param {number} width @param {number} height */
+  resize(width, height) {
+    return this.engine === 'chromium' ? this.page.setViewportSize({ width, height }) : this.page.setViewport({ width, height });
+  }
+
   screenshot(file) {
     return this.page.screenshot({ path: file });
   }

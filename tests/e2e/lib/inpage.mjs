@@ -143,12 +143,12 @@ export function install(setup) {
       .filter((element) => element.srcObject && !element.muted)
       .flatMap((element) => element.srcObject.getAudioTracks())
       .filter((track) => track.readyState === 'live');
-  /** The loudest frequency that the page plays over a quarter of a second, and how loud (0..1). */
-  const tone = async () => {
+  /** What `read` makes of a window of the sound that the page plays; `null` if it plays none. */
+  const listen = async (read) => {
     audio ??= new AudioContext();
     if (audio.state !== 'running') await audio.resume();
     const tracks = playedTracks();
-    if (!tracks.length) return { hertz: 0, level: 0, tracks: 0 };
+    if (!tracks.length) return null;
     // A source takes one track of its stream only; who is heard may be any of them.
     const sources = tracks.map((track) => audio.createMediaStreamSource(new MediaStream([track])));
     const analyser = audio.createAnalyser();
@@ -161,23 +161,31 @@ export function install(setup) {
       while (audio.currentTime - start < (analyser.fftSize / audio.sampleRate) * 1.2) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
-      const wave = new Float32Array(analyser.fftSize);
       const bins = new Float32Array(analyser.frequencyBinCount);
+      const wave = new Float32Array(analyser.fftSize);
       analyser.getFloatTimeDomainData(wave);
       analyser.getFloatFrequencyData(bins);
-      let power = 0;
-      for (const sample of wave) power += sample * sample;
-      let peak = 0;
-      for (let i = 1; i < bins.length; i++) if (bins[i] > bins[peak]) peak = i;
-      return {
-        hertz: Math.round((peak * audio.sampleRate) / analyser.fftSize),
-        level: Math.sqrt(power / wave.length),
-        tracks: tracks.length,
-      };
+      return read({ bins, wave, width: audio.sampleRate / analyser.fftSize, tracks: tracks.length });
     } finally {
       for (const source of sources) source.disconnect();
     }
   };
+  /** The loudest frequency that the page plays over a quarter of a second, and how loud (0..1). */
+  const tone = async () => {
+    const heard = await listen(({ bins, wave, width, tracks }) => {
+      let power = 0;
+      for (const sample of wave) power += sample * sample;
+      let peak = 0;
+      for (let i = 1; i < bins.length; i++) if (bins[i] > bins[peak]) peak = i;
+      return { hertz: Math.round(peak * width), level: Math.sqrt(power / wave.length), tracks };
+    });
+    return heard ?? { hertz: 0, level: 0, tracks: 0 };
+  };
+  /** How loud each of these frequencies is in what the page plays, dB of full scale, the loudest of 5 bins. */
+  const spectrum = (frequencies) => listen(({ bins, width }) => frequencies.map((hertz) => {
+    const at = Math.round(hertz / width);
+    return Math.round(Math.max(...bins.slice(at - 2, at + 3)));
+  }));
 
   const marks = () =>
     Object.fromEntries(performance.getEntriesByType('mark').map((m) => [m.name, performance.timeOrigin + m.startTime]));
@@ -315,7 +323,7 @@ export function install(setup) {
       pending: li.hasAttribute('data-pending') && li.dataset.pending !== 'false',
     }));
 
-  window.ckTest = { info, clickPoint, picture, watch, watched, frames, tone, marks, inbound, received, sent, listen, longestSilence, route, streams, state, lines, video, hook, field, connections };
+  window.ckTest = { info, clickPoint, picture, watch, watched, frames, tone, spectrum, marks, inbound, received, sent, listen, longestSilence, route, streams, state, lines, video, hook, field, connections };
 
   if (setup.camera && navigator.mediaDevices) {
     const { quadrants, tone: hertz } = setup.camera;

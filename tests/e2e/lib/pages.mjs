@@ -11,6 +11,10 @@ const HEARD = 0.01;
 /** Loudness below which there is silence. */
 const SILENT = 0.001;
 
+/** Loudness of a tone that is heard and of one that is not, dB of full scale; the fake microphones give -25 to -18. */
+const HEARD_DB = -45;
+const SILENT_DB = -75;
+
 class CallPage {
   /** @param {import('./browsers.mjs').Tab} tab @param {import('./people.mjs').Person} person */
   constructor(tab, person) {
@@ -78,6 +82,20 @@ class CallPage {
       async () => {
         last = await this.tone();
         return last.level > HEARD && Math.abs(last.hertz - hertz) <= TONE_TOLERANCE_HZ;
+      },
+      { timeout, describe: () => last },
+    );
+  }
+
+  /** Waits until the page plays the voices of exactly these people, whoever else is in the call. */
+  async hearsOnly(voices, others, { timeout = CONTENT_TIMEOUT_MS } = {}) {
+    let last;
+    const everybody = [...voices, ...others];
+    return until(
+      `${this.person.name} hears ${voices.map((one) => one.name).join(' and ') || 'nobody'} and not ${others.map((one) => one.name).join(' or ')}`,
+      async () => {
+        last = await this.tab.evaluate((tones) => window.ckTest.spectrum(tones), everybody.map((one) => one.tone));
+        return last?.every((level, i) => (i < voices.length ? level > HEARD_DB : level < SILENT_DB));
       },
       { timeout, describe: () => last },
     );

@@ -30,6 +30,8 @@ export const PEOPLE = Object.freeze({
   anna: { id: 'anna', name: 'Anna', quadrants: ['red', 'lime', 'blue', 'yellow'], tone: 1000 },
   boris: { id: 'boris', name: 'Boris', quadrants: ['cyan', 'red', 'yellow', 'magenta'], tone: 1400 },
   irina: { id: 'irina', name: 'Irina', quadrants: ['magenta', 'cyan', 'lime', 'red'], tone: 600 },
+  maria: { id: 'maria', name: 'Maria', quadrants: ['lime', 'magenta', 'cyan', 'blue'], tone: 2400 },
+  nina: { id: 'nina', name: 'Nina', quadrants: ['blue', 'cyan', 'red', 'lime'], tone: 3000 },
   oleg: { id: 'oleg', name: 'Oleg', quadrants: ['yellow', 'blue', 'magenta', 'cyan'], tone: 1800 },
 });
 

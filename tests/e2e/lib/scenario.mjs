@@ -114,13 +114,14 @@ class Stage {
  * A test on a server of its own.
  * @param {string} claim
  * @param {(stage: Stage) => Promise<void>} play
- * @param {{ serverArgs?: string[], network?: boolean }} [options] `network`: customers are behind one of ours
+ * @param {{ serverArgs?: string[], network?: boolean, serve?: () => Promise<Server> }} [options] `network`: customers are behind
+ * one of ours; `serve`: starts a server of the test's own
  */
-export function scenario(claim, play, { serverArgs = [], network: behind = false } = {}) {
+export function scenario(claim, play, { serverArgs = [], network: behind = false, serve } = {}) {
   test(claim, { timeout: TEST_TIMEOUT_MS * PATIENCE }, async (t) => {
     // Before the server, which announces the addresses that it finds when it starts.
     const network = behind ? await Network.open() : null;
-    const server = await Server.start({ args: serverArgs });
+    const server = await (serve ? serve() : Server.start({ args: serverArgs }));
     await network?.reach(server);
     const stage = new Stage(server, network);
     try {
