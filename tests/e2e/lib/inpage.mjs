@@ -144,7 +144,7 @@ export function install(setup) {
       .flatMap((element) => element.srcObject.getAudioTracks())
       .filter((track) => track.readyState === 'live');
   /** What `read` makes of a window of the sound that the page plays; `null` if it plays none. */
-  const listen = async (read) => {
+  const analyse = async (read) => {
     audio ??= new AudioContext();
     if (audio.state !== 'running') await audio.resume();
     const tracks = playedTracks();
@@ -172,7 +172,7 @@ export function install(setup) {
   };
   /** The loudest frequency that the page plays over a quarter of a second, and how loud (0..1). */
   const tone = async () => {
-    const heard = await listen(({ bins, wave, width, tracks }) => {
+    const heard = await analyse(({ bins, wave, width, tracks }) => {
       let power = 0;
       for (const sample of wave) power += sample * sample;
       let peak = 0;
@@ -182,7 +182,7 @@ export function install(setup) {
     return heard ?? { hertz: 0, level: 0, tracks: 0 };
   };
   /** How loud each of these frequencies is in what the page plays, dB of full scale, the loudest of 5 bins. */
-  const spectrum = (frequencies) => listen(({ bins, width }) => frequencies.map((hertz) => {
+  const spectrum = (frequencies) => analyse(({ bins, width }) => frequencies.map((hertz) => {
     const at = Math.round(hertz / width);
     return Math.round(Math.max(...bins.slice(at - 2, at + 3)));
   }));

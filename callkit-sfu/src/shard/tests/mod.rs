@@ -218,6 +218,41 @@ fn two_people_hear_each_other_with_gcm_although_the_client_prefers_sha1() {
 }
 
 #[test]
+fn a_grant_that_changes_is_in_force_from_the_next_packet_on() {
+    let mut world = World::new();
+    for who in [11, 12, 13] {
+        world.join(room(1), who);
+    }
+    let (agent, customer, supervisor) = (11, 12, 13);
+    let mut sequence = 100;
+    let mut heard = (0, 0);
+    for (grant, agent_hears, customer_hears) in [
+        (Grant::Listen, false, false),
+        (Grant::Whisper { to: person(agent) }, true, false),
+        (Grant::Barge, true, true),
+        (Grant::Whisper { to: person(agent) }, true, false),
+        (Grant::Listen, false, false),
+    ] {
+        world
+            .shard
+            .set_grant(room(1), person(supervisor), grant, &mut world.batch);
+        world.talk(supervisor, sequence, 3);
+        sequence += 3;
+        heard.0 += 3 * usize::from(agent_hears);
+        heard.1 += 3 * usize::from(customer_hears);
+        let now = (world.sounds(agent).len(), world.sounds(customer).len());
+        assert_eq!(now, heard, "{grant:?}");
+    }
+    // Nobody and nothing that is not there.
+    world
+        .shard
+        .set_grant(room(1), person(99), Grant::Full, &mut world.batch);
+    world
+        .shard
+        .set_grant(room(2), person(11), Grant::Full, &mut world.batch);
+}
+
+#[test]
 fn a_client_without_gcm_talks_with_one_that_has_it() {
     let mut world = World::new();
     world.join(room(1), 11);
