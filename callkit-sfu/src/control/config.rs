@@ -47,6 +47,18 @@ impl Default for MediaTimeouts {
     }
 }
 
+/// On which port media is received over TCP, for clients whose network lets no UDP through (RFC 6544).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TcpListen {
+    /// Each shard on the number of its UDP port.
+    #[default]
+    SamePort,
+    /// Shard n on this port plus n; 0 lets the system choose for each.
+    From(u16),
+    /// Not at all.
+    Off,
+}
+
 /// The media plane of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SfuConfig {
@@ -54,6 +66,8 @@ pub struct SfuConfig {
     pub bind: Option<IpAddr>,
     /// First UDP port; shard n listens on `port + n`. 0 lets the system choose for each.
     pub port: u16,
+    /// Where media is received over TCP. Default: the same ports.
+    pub tcp: TcpListen,
     /// Threads that carry media, each with its own socket and calls. Default: one per core, at most 8.
     pub shards: usize,
     /// Binds each shard to a core. Good on a machine of its own, bad beside other work. Default off.
@@ -79,6 +93,7 @@ impl Default for SfuConfig {
         Self {
             bind: None,
             port: 0,
+            tcp: TcpListen::SamePort,
             shards: cores.min(8),
             pin_threads: false,
             segmentation: true,

@@ -10,12 +10,11 @@ mod sfu;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use callkit_core::id::{ParticipantId, RoomId};
 
-pub use config::{MediaTimeouts, SfuConfig};
+pub use config::{MediaTimeouts, SfuConfig, TcpListen};
 pub use memory::{MediaCall, MemoryMediaPlane};
 #[cfg(feature = "net")]
 pub use sfu::{Sfu, SfuError};

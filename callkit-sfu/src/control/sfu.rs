@@ -10,11 +10,11 @@ use callkit_core::id::{IdSource, ParticipantId, RoomId};
 use callkit_core::time::Clock;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{JoinError, JoinRequest, Joined, MediaPlane, RestartRequest, SfuConfig, SfuEvent};
+use super::{JoinError, JoinRequest, Joined, MediaPlane, RestartRequest, SfuConfig, SfuEvent, TcpListen};
 use crate::media::Grant;
 use crate::sdp::{Candidate, Fingerprint, Offer};
 use crate::shard::driver::{Command, NotTaken, ShardHandle};
-use crate::shard::{Shard, ShardConfig, ShardSocket, ShardStats, open_socket};
+use crate::shard::{Shard, ShardConfig, ShardSocket, ShardStats, TcpPlane, open_socket};
 use crate::transport::{DtlsIdentity, IdentityError};
 
 /// Pause before a command that must not be lost is given to a full mailbox again: a shard empties it within a turn.
@@ -29,6 +29,21 @@ pub enum SfuError {
     PortBusy {
         /// The port.
         port: u16,
+    },
+    /// Another program has the port for TCP.
+    #[error("TCP port {port} is in use; media over TCP can have another one or be off")]
+    TcpPortBusy {
+        /// The port.
+        port: u16,
+    },
+    /// The address or port cannot be used for TCP.
+    #[error("cannot listen on TCP port {port}")]
+    BindTcp {
+        /// The port.
+        port: u16,
+        /// The cause.
+        #[source]
+        source: io::Error,
     },
     /// The address or port cannot be used.
     #[error("cannot listen on UDP port {port}")]
@@ -67,6 +82,7 @@ pub enum SfuError {
 pub struct Sfu {
     shards: Vec<ShardHandle>,
     listening: Vec<SocketAddr>,
+    listening_tcp: Vec<SocketAddr>,
     candidates: Vec<SocketAddr>,
     fingerprint: Fingerprint,
 }
@@ -104,6 +120,7 @@ impl Sfu {
         let mut sfu = Self {
             shards: Vec::with_capacity(config.shards),
             listening: Vec::with_capacity(config.shards),
+            listening_tcp: Vec::new(),
             candidates: Vec::new(),
             fingerprint: identity.fingerprint(),
         };
@@ -116,11 +133,18 @@ impl Sfu {
             let bound = socket
                 .local_addr()
                 .map_err(|source| SfuError::Bind { port, source })?;
+            let tcp = open_tcp(&config, offset, bound.port())?;
             let candidates = config.candidates(bound, &interfaces);
             sfu.listening.push(bound);
             sfu.candidates.extend(&candidates);
+            let mut announced: Vec<Candidate> = candidates.into_iter().map(Candidate::Udp).collect();
+            if let Some((_, bound)) = &tcp {
+                sfu.listening_tcp.push(*bound);
+                let candidates = config.candidates(*bound, &interfaces);
+                announced.extend(candidates.into_iter().map(Candidate::TcpPassive));
+            }
             let own = ShardConfig {
-                candidates: candidates.into_iter().map(Candidate::Udp).collect(),
+                candidates: announced,
                 video: config.video.clone(),
                 timeouts: config.timeouts.clone(),
                 max_participants: config.max_participants,
@@ -133,7 +157,8 @@ impl Sfu {
             let socket = ShardSocket::new(socket, config.segmentation)
                 .map_err(|source| SfuError::Bind { port, source })?;
             let (clock, events) = (Arc::clone(&clock), sender.clone());
-            let handle = ShardHandle::spawn(number, config.pin_threads, shard, socket, clock, events)
+            let tcp = tcp.map(|(plane, _)| plane);
+            let handle = ShardHandle::spawn(number, config.pin_threads, shard, socket, tcp, clock, events)
                 .map_err(system("starting a media thread"))?;
             sfu.shards.push(handle);
         }
@@ -146,7 +171,13 @@ impl Sfu {
         &self.listening
     }
 
-    /// What the answers announce.
+    /// The addresses that are listened on over TCP, by shard; empty if that is off.
+    #[must_use]
+    pub fn listening_tcp(&self) -> &[SocketAddr] {
+        &self.listening_tcp
+    }
+
+    /// What the answers announce for UDP.
     #[must_use]
     pub fn candidates(&self) -> &[SocketAddr] {
         &self.candidates
@@ -218,6 +249,44 @@ impl Sfu {
             }
         }
     }
+}
+
+/// Listens for a shard's TCP connections, whose UDP port is `udp`. Where the system chose that one, TCP takes
+/// another if need be.
+fn open_tcp(
+    config: &SfuConfig,
+    offset: u16,
+    udp: u16,
+) -> Result<Option<(TcpPlane, SocketAddr)>, SfuError> {
+    let port = match config.tcp {
+        TcpListen::Off => return Ok(None),
+        TcpListen::SamePort => udp,
+        TcpListen::From(0) => 0,
+        TcpListen::From(first) => first
+            .checked_add(offset)
+            .ok_or(SfuError::Shards {
+                shards: config.shards,
+                port: first,
+            })?,
+    };
+    let opened = match TcpPlane::open(config.bind, port) {
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse
+                && config.port == 0
+                && config.tcp == TcpListen::SamePort =>
+        {
+            TcpPlane::open(config.bind, 0)
+        }
+        opened => opened,
+    };
+    let plane = opened.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => SfuError::TcpPortBusy { port },
+        _ => SfuError::BindTcp { port, source },
+    })?;
+    let bound = plane
+        .local_addr()
+        .map_err(|source| SfuError::BindTcp { port, source })?;
+    Ok(Some((plane, bound)))
 }
 
 #[async_trait]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callkit_core::id::{ParticipantId, RoomId};
 use callkit_core::time::Clock;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::socket::ShardSocket;
 use super::sys::{self, WakeReceiver, Waker};
+use super::tcp::{Outlets, TcpPlane};
 use super::{SendBatch, Shard, ShardStats};
 use crate::control::{JoinError, Joined, SfuEvent};
 use crate::media::Grant;
@@ -89,6 +90,7 @@ impl ShardHandle {
         pin: bool,
         shard: Shard,
         socket: ShardSocket,
+        tcp: Option<TcpPlane>,
         clock: Arc<dyn Clock>,
         events: mpsc::Sender<SfuEvent>,
     ) -> io::Result<Self> {
@@ -98,6 +100,7 @@ impl ShardHandle {
         let mut driver = Driver {
             shard,
             socket,
+            tcp,
             commands,
             wake,
             clock,
@@ -158,6 +161,8 @@ impl Drop for ShardHandle {
 struct Driver {
     shard: Shard,
     socket: ShardSocket,
+    /// Connections of clients without UDP.
+    tcp: Option<TcpPlane>,
     commands: Receiver<Command>,
     wake: WakeReceiver,
     clock: Arc<dyn Clock>,
@@ -178,7 +183,7 @@ impl Driver {
             more |= self.handle_commands();
             let now = self.clock.monotonic();
             self.shard.handle_timeout(now, &mut self.batch);
-            self.batch.flush(&mut self.socket);
+            self.flush(now);
             self.hand_out_events();
 
             let due = self
@@ -186,20 +191,26 @@ impl Driver {
                 .poll_timeout()
                 .map(|due| due.saturating_duration_since(now));
             let retry = (!self.waiting.is_empty()).then_some(EVENT_RETRY);
+            let sweep = self.tcp.as_ref().and_then(TcpPlane::poll_timeout);
+            let sweep = sweep.map(|due| due.saturating_duration_since(now));
             let timeout = if more {
                 Some(Duration::ZERO)
             } else {
-                due.into_iter().chain(retry).min()
+                due.into_iter().chain(retry).chain(sweep).min()
             };
-            let ready = sys::wait(&self.socket.socket, &self.wake, timeout)?;
+            let tcp = self.tcp.as_ref().map(TcpPlane::descriptor);
+            let ready = sys::wait(&self.socket.socket, &self.wake, tcp, timeout)?;
             if ready.woken {
                 self.wake.take();
             }
             more = ready.socket && self.handle_datagrams(&mut buffers)?;
+            if ready.tcp || sweep.is_some() {
+                more |= self.handle_tcp()?;
+            }
         }
         let now = self.clock.monotonic();
         self.shard.close(now, &mut self.batch);
-        self.batch.flush(&mut self.socket);
+        self.flush(now);
         Ok(())
     }
 
@@ -276,12 +287,44 @@ impl Driver {
                 *bytes += datagram.len() as u64;
                 shard.handle_datagram(now, path, datagram, batch);
             })?;
-            self.batch.flush(&mut self.socket);
+            self.flush(now);
             if filled == 0 {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Reads what came over TCP, and closes what nobody is behind. Returns whether there may be more.
+    fn handle_tcp(&mut self) -> io::Result<bool> {
+        let now = self.clock.monotonic();
+        let Some(tcp) = &mut self.tcp else { return Ok(false) };
+        let (shard, batch, bytes) = (&mut self.shard, &mut self.batch, &mut self.bytes_in);
+        let more = tcp.handle_ready(now, |path, datagram| {
+            *bytes += datagram.len() as u64;
+            shard.handle_datagram(now, path, datagram, batch);
+        })?;
+        tcp.handle_timeout(now, |path| shard.knows(path));
+        self.flush(now);
+        Ok(more)
+    }
+
+    /// Sends what is queued.
+    fn flush(&mut self, now: Instant) {
+        let Self {
+            shard,
+            socket,
+            tcp,
+            batch,
+            ..
+        } = self;
+        batch.flush(&mut Outlets {
+            udp: socket,
+            tcp: tcp.as_mut(),
+        });
+        while let Some(path) = tcp.as_mut().and_then(TcpPlane::poll_closed) {
+            shard.path_closed(now, path, batch);
+        }
     }
 
     fn hand_out_events(&mut self) {
@@ -319,6 +362,15 @@ impl Driver {
         stats.sends = sent.calls;
         stats.events_left_out = self.left_out;
         stats.drops.send_overflow = sent.dropped + self.batch.dropped();
+        if let Some(tcp) = &self.tcp {
+            let tcp = tcp.counters();
+            stats.tcp_connections = tcp.open;
+            stats.tcp_refused = tcp.refused;
+            stats.datagrams_out += tcp.datagrams;
+            stats.bytes_out += tcp.bytes;
+            stats.sends += tcp.calls;
+            stats.drops.send_overflow += tcp.dropped;
+        }
         stats
     }
 }

@@ -23,6 +23,8 @@ mod socket;
 mod stats;
 #[cfg(feature = "net")]
 mod sys;
+#[cfg(feature = "net")]
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +41,8 @@ pub use batch::{DatagramSink, SendBatch};
 #[cfg(feature = "net")]
 pub(crate) use socket::{ShardSocket, open as open_socket};
 pub use stats::{Drops, ShardStats};
+#[cfg(feature = "net")]
+pub(crate) use tcp::TcpPlane;
 
 use crate::control::{JoinError, Joined, MediaTimeouts, SfuEvent};
 use crate::media::{Grant, NtpTime, RoomConfig};

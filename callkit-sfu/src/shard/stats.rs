@@ -79,6 +79,11 @@ pub struct ShardStats {
     pub rooms_failed: u64,
     /// Quality events left out because nobody took them.
     pub events_left_out: u64,
+    /// Open TCP connections.
+    pub tcp_connections: usize,
+    /// TCP connections that were closed because there were too many, they carried nothing authentic or did not
+    /// speak ICE.
+    pub tcp_refused: u64,
     /// Connectivity checks of our own that were sent.
     pub own_checks: u64,
     /// Of those, answered ones.
@@ -114,6 +119,8 @@ impl std::ops::AddAssign for ShardStats {
         self.sends += other.sends;
         self.rooms_failed += other.rooms_failed;
         self.events_left_out += other.events_left_out;
+        self.tcp_connections += other.tcp_connections;
+        self.tcp_refused += other.tcp_refused;
         self.own_checks += other.own_checks;
         self.own_answers += other.own_answers;
         self.probes += other.probes;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,24 +66,35 @@ impl WakeReceiver {
 pub(super) struct Ready {
     pub(super) socket: bool,
     pub(super) woken: bool,
+    pub(super) tcp: bool,
 }
 
-/// Waits until a datagram or a wake-up is there, at most `timeout`.
+/// Waits until a datagram, something on a TCP connection or a wake-up is there, at most `timeout`.
 #[expect(unsafe_code, reason = "poll(2) has no safe form in the standard library")]
-pub(super) fn wait(socket: &UdpSocket, wake: &WakeReceiver, timeout: Option<Duration>) -> io::Result<Ready> {
+pub(super) fn wait(
+    socket: &UdpSocket,
+    wake: &WakeReceiver,
+    tcp: Option<RawFd>,
+    timeout: Option<Duration>,
+) -> io::Result<Ready> {
     let entry = |fd| libc::pollfd {
         fd,
         events: libc::POLLIN,
         revents: 0,
     };
-    let mut entries = [entry(socket.as_raw_fd()), entry(wake.stream.as_raw_fd())];
+    let mut entries = [
+        entry(socket.as_raw_fd()),
+        entry(wake.stream.as_raw_fd()),
+        // Negative ones are passed over.
+        entry(tcp.unwrap_or(-1)),
+    ];
     // Rounded up: waking before a deadline would only spin.
     let millis = timeout.map_or(-1, |timeout| {
         i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
     });
-    // SAFETY: `entries` is a valid array of two pollfd for the duration of the call, and both descriptors
-    // are open because their owners are borrowed.
-    let count = unsafe { libc::poll(entries.as_mut_ptr(), 2, millis) };
+    // SAFETY: `entries` is a valid array of three pollfd for the duration of the call; what a descriptor that
+    // is not open any more does is an event of its own.
+    let count = unsafe { libc::poll(entries.as_mut_ptr(), 3, millis) };
     if count < 0 {
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::Interrupted {
@@ -95,6 +106,7 @@ pub(super) fn wait(socket: &UdpSocket, wake: &WakeReceiver, timeout: Option<Dura
     Ok(Ready {
         socket: entries[0].revents != 0,
         woken: entries[1].revents != 0,
+        tcp: entries[2].revents != 0,
     })
 }
 

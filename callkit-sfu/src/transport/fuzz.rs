@@ -9,6 +9,7 @@ use callkit_core::redact::Secret;
 
 use super::Path;
 use super::dtls::{DtlsIdentity, DtlsServer};
+use super::framing::{Deframer, MAX_FRAME};
 use super::ice::{IceAgent, IceCredentials, StunKind, peek};
 use super::srtp::{GcmReceiver, Profile, Role, SrtpSession};
 use crate::sdp::Fingerprint;
@@ -38,6 +39,19 @@ pub fn dtls(now: Instant, identity: &Arc<DtlsIdentity>, mut datagrams: &[u8]) {
         let _ = server.handle(now, datagram);
         while server.poll_transmit().is_some() {}
         datagrams = rest;
+    }
+}
+
+/// A TCP stream, cut where its bytes say: each piece has a byte of length before it.
+pub fn framing(mut stream: &[u8]) {
+    let mut deframer = Deframer::default();
+    while let [length, rest @ ..] = stream {
+        let (piece, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        let whole = |datagram: &mut [u8]| assert!(datagram.len() <= MAX_FRAME);
+        if deframer.push(&mut piece.to_vec(), whole).is_err() {
+            return;
+        }
+        stream = rest;
     }
 }
 

@@ -10,6 +10,7 @@
 //! fragment, the rest by an address that an authenticated check has validated.
 
 pub mod dtls;
+pub mod framing;
 #[doc(hidden)]
 pub mod fuzz;
 mod hello;
