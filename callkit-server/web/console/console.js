@@ -44,6 +44,7 @@ let hadRoom = false;
 const client = createClient({
   url: socketUrl(config?.signal ?? '/api/v1/signal'),
   raw: SWITCHES.raw,
+  relayOnly: SWITCHES.relay,
   getToken: async () => (await api.ticket()).ticket,
 });
 exposeForDebugging(client);
@@ -57,6 +58,7 @@ byId('sign-in-form', HTMLFormElement).addEventListener('submit', (event) => {
   signIn();
 });
 byId('sign-out', HTMLButtonElement).addEventListener('click', signOut);
+byId('devices-before', HTMLButtonElement).addEventListener('click', () => room.openDevices());
 byId('use-here', HTMLButtonElement).addEventListener('click', () => client.connect());
 byId('ring-off', HTMLButtonElement).addEventListener('click', () => ringer.unlock({ test: true }));
 byId('become-available', HTMLButtonElement).addEventListener('click', () => choose('available'));
@@ -305,10 +307,12 @@ function render() {
   }
   const inRoom = page === 'connecting' || page === 'active' || page === 'reconnecting';
   work.hidden = inRoom;
-  if (inRoom && !hadRoom) history.close();
-  room.update(state);
-  if (inRoom && !hadRoom) enterRoom();
+  // Opening or closing the devices renders again.
+  const enters = inRoom && !hadRoom;
   hadRoom = inRoom;
+  if (enters) history.close();
+  room.update(state);
+  if (enters) enterRoom();
   // Nobody leaves a customer alone by signing out.
   byId('sign-out', HTMLButtonElement).disabled = inRoom;
 

@@ -82,7 +82,7 @@ export class Server {
       : ['demo', '--port', String(this.port), '--media-port', String(mediaPort), '--data', path.join(data, 'store')];
     const child = spawn(
       binary(),
-      [...command, ...(process.env.CALLKIT_WEB_DIR && !configFile ? ['--web-dir', process.env.CALLKIT_WEB_DIR] : []), ...args],
+      [...command, ...(process.env.CALLKIT_WEB_DIR ? ['--web-dir', process.env.CALLKIT_WEB_DIR] : []), ...args],
       { cwd: data, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, RUST_BACKTRACE: '1', ...env } },
     );
     this.#process = child;
