@@ -15,7 +15,7 @@ use callkit_routing::Action;
 use callkit_signal::hub::{OpenReply, PrincipalKey, RequestReply};
 use callkit_signal::message::{Event, Outcome, QueueView};
 
-use super::desk::{AnswerBody, Batch, Desk, Outbox, address, present};
+use super::desk::{AnswerBody, Batch, Desk, Outbox, address};
 use super::media::MediaOp;
 use super::requests::{internal, not_in_call};
 use super::views;
@@ -52,6 +52,7 @@ impl Desk {
             self.show_queue(now, queue, &changed.calls, &mut out);
         }
         self.show_quality(&batch, &mut out);
+        out.media.append(&mut batch.strays);
 
         for (key, open) in batch.openings {
             // A session that was replaced in the same batch has nothing to show.
@@ -130,6 +131,8 @@ impl Desk {
                 Action::DropParticipant { call, participant } => {
                     self.slots.remove(participant);
                     self.media.remove(participant);
+                    self.presences.found(*participant);
+                    self.qualities.left(*call, *participant);
                     self.supervisions.forget_place(*participant);
                     if let Some(party) = record(self, batch, *call).and_then(|record| {
                         record
@@ -225,6 +228,7 @@ impl Desk {
         let mut audience = self.audience.get(&call).cloned().unwrap_or_default();
         let place = self.place(record);
         let mut shown = None;
+        let first = out.events.len();
         for one in &record.participants {
             let key = address(record, &one.party);
             if views::is_listed(record, one) {
@@ -252,6 +256,11 @@ impl Desk {
         }
         if let Some(shown) = shown {
             self.note_shown(call, shown);
+        }
+        for (key, event) in &out.events[first..] {
+            if let Event::Call { call } = event {
+                self.presences.note_shown(now, key, call);
+            }
         }
         self.shown_places.insert(call, place);
         self.audience.insert(call, audience);
@@ -318,21 +327,6 @@ impl Desk {
                 self.note_shown(call, shown);
             }
             self.shown_places.insert(call, place);
-        }
-    }
-
-    fn show_quality(&self, batch: &Batch, out: &mut Outbox) {
-        for (call, participants) in &batch.quality {
-            let Some(record) = self.dispatcher.call(*call) else {
-                continue;
-            };
-            for one in present(record) {
-                let event = Event::Quality {
-                    call: *call,
-                    participants: participants.clone(),
-                };
-                out.events.push((address(record, &one.party), event));
-            }
         }
     }
 }

@@ -15,14 +15,15 @@ use callkit_core::id::{AgentId, CallId, ParticipantId, QueueId};
 use callkit_core::redact::Private;
 use callkit_core::time::Timestamp;
 use callkit_routing::{Dispatcher, Effects, Input, Refused, RoutingConfig};
+use callkit_sfu::quality::Assessment;
 use callkit_signal::hub::{OpenReply, PrincipalKey, RequestReply};
-use callkit_signal::message::{
-    CallView, ErrorBody, MediaState, Outcome, QualityView, QueueView, Role, Snapshot, You,
-};
+use callkit_signal::message::{CallView, ErrorBody, MediaState, Outcome, QueueView, Role, Snapshot, You};
 
 use crate::ice::IceServers;
 
 use super::media::{Join, MediaOp};
+use super::presence::Presences;
+use super::quality::Qualities;
 use super::supervision::Supervisions;
 use super::views::{self, Scene};
 
@@ -33,6 +34,8 @@ pub(super) struct Session {
     pub(super) principal: Principal,
     /// Whether the session has a connection.
     pub(super) connected: bool,
+    /// Whether the last connection was taken for dead, not closed by the other end.
+    pub(super) silent: bool,
 }
 
 /// See the module.
@@ -54,6 +57,10 @@ pub(super) struct Desk {
     pub(super) media: BTreeMap<ParticipantId, MediaState>,
     /// Modes in force, talks listed, views shown.
     pub(super) supervisions: Supervisions,
+    /// How connections do.
+    pub(super) qualities: Qualities,
+    /// Why connections are lost, and calls that ended a short while ago.
+    pub(super) presences: Presences,
     /// Receiving slots of the participants of open calls.
     pub(super) slots: BTreeMap<ParticipantId, [Option<ParticipantId>; 2]>,
     /// Participants whose media flows; told again to a dispatcher that was rebuilt.
@@ -79,8 +86,10 @@ pub(super) struct Batch {
     pub(super) joins: Vec<(CallId, Join)>,
     /// Calls to be shown again although their record did not change.
     pub(super) reshow: BTreeSet<CallId>,
-    /// Fresh measurements by call.
-    pub(super) quality: BTreeMap<CallId, Vec<QualityView>>,
+    /// Media that flows for nobody, to be ended.
+    pub(super) strays: Vec<(CallId, MediaOp)>,
+    /// Fresh assessments by call.
+    pub(super) quality: BTreeMap<CallId, Vec<Assessment>>,
 }
 
 /// An answer to a request that was carried out.
@@ -161,6 +170,8 @@ impl Desk {
             chat: BTreeMap::new(),
             media: BTreeMap::new(),
             supervisions: Supervisions::default(),
+            qualities: Qualities::default(),
+            presences: Presences::default(),
             slots: BTreeMap::new(),
             media_up: BTreeSet::new(),
             audience: BTreeMap::new(),
@@ -270,7 +281,7 @@ impl Desk {
             agent: agent.map(|agent| views::agent_view(agent, now)),
             offer,
             call: call.map(|call| self.call_view(now, call, &party)),
-            ended: None,
+            ended: (call.is_none()).then(|| self.presences.ended(now, key)).flatten(),
             chat: call
                 .and_then(|call| self.chat.get(&call.id))
                 .zip(call)
@@ -319,6 +330,7 @@ impl Desk {
             names: &self.names,
             media: &self.media,
             slots: &self.slots,
+            causes: &self.presences.causes,
             modes: &self.supervisions.in_force,
             version: self.supervisions.version(record.id),
         };
@@ -382,11 +394,13 @@ impl Desk {
         self.chat.remove(&record.id);
         self.audience.remove(&record.id);
         self.shown_places.remove(&record.id);
+        self.qualities.forget(record.id);
         self.media_up.retain(|(call, _)| *call != record.id);
         self.supervisions.forget(record);
         for participant in &record.participants {
             self.media.remove(&participant.id);
             self.slots.remove(&participant.id);
+            self.presences.found(participant.id);
         }
     }
 }

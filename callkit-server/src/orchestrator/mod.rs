@@ -18,6 +18,8 @@
 mod actions;
 mod desk;
 mod media;
+mod presence;
+mod quality;
 mod rebuild;
 mod requests;
 mod supervision;
@@ -127,6 +129,7 @@ impl Orchestrator {
             lines: MediaLines::default(),
             results_in,
             latest: floor,
+            writing: None,
         };
         driver.perform(opening);
         let (stop, stopped) = oneshot::channel();
@@ -155,6 +158,8 @@ struct Driver {
     /// The latest time given to the dispatcher: a clock of the embedding platform that starts behind what
     /// the store holds does not take it back.
     latest: Timestamp,
+    /// Writes samples of quality.
+    writing: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Driver {
@@ -267,7 +272,12 @@ impl Driver {
     }
 
     /// Commits the batch, then answers, shows and performs it.
-    async fn finish(&mut self, now: Timestamp, batch: Batch) {
+    async fn finish(&mut self, now: Timestamp, mut batch: Batch) {
+        if !batch.fx.commit.is_empty() {
+            batch.fx.commit.quality = self.desk.qualities.take();
+        } else if self.desk.qualities.are_due(now) {
+            self.write_samples();
+        }
         match self.commit(&batch.fx.commit).await {
             Ok(()) => {
                 let outbox = self.desk.settle(now, batch);
@@ -275,6 +285,25 @@ impl Driver {
             }
             Err(error) => self.rebuild(error, batch).await,
         }
+    }
+
+    /// Writes the samples of quality that found no commit to ride with, beside the loop: no call waits for
+    /// them, and a store that fails loses them only.
+    fn write_samples(&mut self) {
+        if self.writing.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let store = Arc::clone(&self.parts.store);
+        let commit = Commit {
+            quality: self.desk.qualities.take(),
+            ..Commit::default()
+        };
+        self.writing = Some(tokio::spawn(async move {
+            if let Err(error) = store.commit(&commit).await {
+                let samples = commit.quality.len();
+                tracing::warn!(%error, samples, "samples of quality are lost");
+            }
+        }));
     }
 
     /// Writes `commit`, patiently while the store is unavailable.

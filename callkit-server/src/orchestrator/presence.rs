@@ -45,11 +45,11 @@ enum Page {
 impl Loss {
     const fn cause(self) -> Option<LinkCause> {
         match (self.media, self.page) {
-            (_, Page::Heard) => Some(LinkCause::MediaOnly),
-            // A reload takes leave too; its new page is heard within a second or two.
-            (LossCause::Closed, _) | (_, Page::Closed) => Some(LinkCause::LeftPage),
+            (_, Page::Closed) | (LossCause::Closed, Page::Silent) => Some(LinkCause::LeftPage),
             (LossCause::Silent, Page::Silent) => Some(LinkCause::NoNetwork),
-            (LossCause::Silent, Page::Unheard) => None,
+            (LossCause::Silent, Page::Heard) => Some(LinkCause::MediaOnly),
+            // A page that ends its media and stays is about to build it anew.
+            (LossCause::Closed, Page::Unheard | Page::Heard) | (LossCause::Silent, Page::Unheard) => None,
         }
     }
 }
@@ -58,18 +58,25 @@ impl Loss {
 #[derive(Debug, Default)]
 pub(super) struct Presences {
     losses: BTreeMap<ParticipantId, Loss>,
+    /// Of each lost participant, as far as known: for views.
+    pub(super) causes: BTreeMap<ParticipantId, LinkCause>,
     ended: BTreeMap<PrincipalKey, (Timestamp, CallView)>,
 }
 
 impl Presences {
-    /// Why the media of each lost participant is lost, as far as known.
-    pub(super) fn causes(&self) -> impl Fn(ParticipantId) -> Option<LinkCause> + '_ {
-        |participant| self.losses.get(&participant)?.cause()
+    /// Media of somebody is lost, or more is known about it. Returns whether the cause changed.
+    fn lose(&mut self, participant: ParticipantId, loss: Loss) -> bool {
+        self.losses.insert(participant, loss);
+        match loss.cause() {
+            Some(cause) => self.causes.insert(participant, cause) != Some(cause),
+            None => self.causes.remove(&participant).is_some(),
+        }
     }
 
     /// Somebody is there, or not expected any more.
     pub(super) fn found(&mut self, participant: ParticipantId) {
         self.losses.remove(&participant);
+        self.causes.remove(&participant);
     }
 
     /// Remembers the view of a call that is over for `key`.
@@ -107,13 +114,15 @@ impl Desk {
         let Some(key) = self.key_of(call, participant) else {
             return;
         };
+        let before = self.presences.losses.get(&participant).map(|loss| loss.page);
         let page = match self.sessions.get(&key) {
+            Some(session) if session.connected && before == Some(Page::Heard) => Page::Heard,
             Some(session) if session.connected => Page::Unheard,
             Some(session) if session.silent => Page::Silent,
             _ => Page::Closed,
         };
         let loss = Loss { media, page };
-        self.presences.losses.insert(participant, loss);
+        self.presences.lose(participant, loss);
         let cause = (loss.cause() != Some(LinkCause::LeftPage)).then_some(Cause::Network);
         self.quality_lost(now, call, participant, cause, batch);
         batch.reshow.insert(call);
@@ -131,7 +140,7 @@ impl Desk {
             media: LossCause::Silent,
             page: Page::Heard,
         };
-        self.presences.losses.insert(participant, loss);
+        self.presences.lose(participant, loss);
         self.quality_lost(now, call, participant, Some(Cause::Server), batch);
         batch.reshow.insert(call);
     }
@@ -162,10 +171,8 @@ impl Desk {
         let own = |party: &Party| address(record, party) == *key;
         let (id, mut changed) = (record.id, false);
         for one in present(record).filter(|one| own(&one.party)) {
-            if let Some(loss) = self.presences.losses.get_mut(&one.id) {
-                let before = loss.cause();
-                loss.page = page;
-                changed |= loss.cause() != before;
+            if let Some(loss) = self.presences.losses.get(&one.id).copied() {
+                changed |= self.presences.lose(one.id, Loss { page, ..loss });
             }
         }
         if changed {
@@ -189,15 +196,15 @@ mod tests {
     fn closed_pages_dead_networks_and_blocked_media_are_told_apart() {
         use LinkCause::{LeftPage, MediaOnly, NoNetwork};
         let cases = [
-            (LossCause::Closed, Page::Unheard, Some(LeftPage)),
             (LossCause::Closed, Page::Closed, Some(LeftPage)),
             // Killed: the system closes the socket, nobody takes leave of the media.
             (LossCause::Silent, Page::Closed, Some(LeftPage)),
             (LossCause::Silent, Page::Silent, Some(NoNetwork)),
             (LossCause::Silent, Page::Heard, Some(MediaOnly)),
             (LossCause::Silent, Page::Unheard, None),
-            // The page has a new connection already, its media not yet.
-            (LossCause::Closed, Page::Heard, Some(MediaOnly)),
+            // A page that connects its media anew ends the old one first.
+            (LossCause::Closed, Page::Unheard, None),
+            (LossCause::Closed, Page::Heard, None),
         ];
         for (media, page, cause) in cases {
             assert_eq!(Loss { media, page }.cause(), cause, "{media:?} {page:?}");

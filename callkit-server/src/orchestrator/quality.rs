@@ -272,22 +272,18 @@ fn track_view(
     let figures = &track.figures;
     let wanted = shown_source(figures.source);
     // Of simulcast layers the largest says what the camera sends.
-    let sent = report
-        .filter(|_| figures.way == Way::Up)
-        .and_then(|report| {
-            let own = |sent: &&SentTrack| sent.source == wanted;
-            report.sent.iter().filter(own).max_by_key(|sent| sent.height)
-        });
-    let received = report
-        .filter(|_| figures.way == Way::Down)
-        .and_then(|report| {
-            let slot = slots
-                .iter()
-                .position(|whose| whose.is_some() && *whose == figures.from)?;
-            let of_track =
-                |received: &&ReceivedTrack| received.source == wanted && usize::from(received.slot) == slot;
-            report.received.iter().find(of_track)
-        });
+    let sent = report.filter(|_| figures.way == Way::Up).and_then(|report| {
+        let own = |sent: &&SentTrack| sent.source == wanted;
+        report.sent.iter().filter(own).max_by_key(|sent| sent.height)
+    });
+    let received = report.filter(|_| figures.way == Way::Down).and_then(|report| {
+        let slot = slots
+            .iter()
+            .position(|whose| whose.is_some() && *whose == figures.from)?;
+        let of_track =
+            |received: &&ReceivedTrack| received.source == wanted && usize::from(received.slot) == slot;
+        report.received.iter().find(of_track)
+    });
     TrackView {
         direction: match figures.way {
             Way::Up => TrackDirection::Up,

@@ -6,13 +6,12 @@ use callkit_core::call::{CallRecord, CallState, Customer, Party};
 use callkit_core::id::{CallId, ParticipantId};
 use callkit_core::time::Timestamp;
 use callkit_routing::{Action, Input, Refused};
-use callkit_sfu::control::{Quality, SfuEvent};
+use callkit_sfu::control::SfuEvent;
 use callkit_signal::hub::{HubEvent, PrincipalKey, RequestReply};
-use callkit_signal::message::{ErrorBody, QualityView, Request, codes};
+use callkit_signal::message::{ErrorBody, Request, codes};
 
 use super::desk::{Answer, AnswerBody, Batch, Desk, Session};
-use super::media::Join;
-use super::views;
+use super::media::{Join, MediaOp};
 
 /// Priority of a call whose customer has no special one.
 const ORDINARY: u8 = 0;
@@ -30,23 +29,35 @@ impl Desk {
                     Session {
                         principal,
                         connected: true,
+                        silent: false,
                     },
                 );
+                self.note_heard(&key, batch);
                 self.note_link(now, &key, true, batch);
                 batch.openings.push((key, open));
             }
-            HubEvent::LinkUp { key } => self.link(now, &key, true, batch),
-            HubEvent::LinkDown { key } => self.link(now, &key, false, batch),
+            HubEvent::LinkUp { key } => {
+                self.note_heard(&key, batch);
+                self.link(now, &key, true, batch);
+            }
+            HubEvent::LinkDown { key, silent } => {
+                if let Some(session) = self.sessions.get_mut(&key) {
+                    session.silent = silent;
+                }
+                self.note_gone(&key, silent, batch);
+                self.link(now, &key, false, batch);
+            }
             HubEvent::Expired { key } => {
                 self.link(now, &key, false, batch);
                 self.sessions.remove(&key);
             }
             HubEvent::Request {
-                key: _,
+                key,
                 principal,
                 request,
                 reply,
             } => {
+                self.note_heard(&key, batch);
                 if let Err((reply, error)) = self.request(now, &principal, request, reply, batch) {
                     reply.error(error);
                 }
@@ -114,7 +125,7 @@ impl Desk {
                 }
                 AnswerBody::Done
             }),
-            Request::MediaReport { call, .. } => self.participant(who, call).map(|_| AnswerBody::Done),
+            Request::MediaReport { call, report } => self.media_report(now, who, call, report),
             Request::ChatSend {
                 call,
                 client_id,
@@ -230,7 +241,7 @@ impl Desk {
     }
 
     /// The participant that `who` is in the open call.
-    fn participant(&self, who: &Principal, call: CallId) -> Result<ParticipantId, ErrorBody> {
+    pub(super) fn participant(&self, who: &Principal, call: CallId) -> Result<ParticipantId, ErrorBody> {
         self.take_part(who, call)?
             .participant(&who.party())
             .map(|one| one.id)
@@ -290,12 +301,19 @@ impl Desk {
                 let call = CallId::from(room);
                 if let Some(party) = self.party_of(call, participant) {
                     self.media_up.insert((call, party.clone()));
+                    self.presences.found(participant);
                     self.note(now, Input::MediaUp { call, party }, batch);
                 }
             }
             SfuEvent::MediaLost {
-                room, participant, ..
-            } => self.media_lost(now, room.into(), participant, batch),
+                room,
+                participant,
+                cause,
+            } => {
+                let call = room.into();
+                self.note_loss(now, call, participant, cause, batch);
+                self.media_lost(now, call, participant, batch);
+            }
             SfuEvent::HandshakeFailed {
                 room,
                 participant,
@@ -317,6 +335,7 @@ impl Desk {
                     .map(|record| super::desk::present(record).map(|one| one.id).collect())
                     .unwrap_or_default();
                 for participant in people {
+                    self.note_room_failure(now, call, participant, batch);
                     self.media_lost(now, call, participant, batch);
                 }
             }
@@ -339,8 +358,9 @@ impl Desk {
             } => {
                 let call = CallId::from(room);
                 if self.party_of(call, participant).is_some() {
-                    let view = quality_view(participant, &quality);
-                    batch.quality.entry(call).or_default().push(view);
+                    self.measured(now, call, participant, quality, batch);
+                } else {
+                    self.leave_nobody_behind(call, participant, batch);
                 }
             }
             _ => {}
@@ -352,6 +372,16 @@ impl Desk {
             self.media_up.remove(&(call, party.clone()));
             self.note(now, Input::MediaLost { call, party }, batch);
         }
+    }
+
+    /// Media flows in a room for somebody who is not in its call, or whose call is over: however that came
+    /// about, it ends now.
+    fn leave_nobody_behind(&self, call: CallId, participant: ParticipantId, batch: &mut Batch) {
+        let op = match self.dispatcher.call(call) {
+            Some(_) => MediaOp::Leave(participant),
+            None => MediaOp::Close,
+        };
+        batch.strays.push((call, op));
     }
 
     /// The side that a present participant of an open call is on.
@@ -401,28 +431,4 @@ pub(super) fn forbidden() -> ErrorBody {
 
 pub(super) fn internal() -> ErrorBody {
     ErrorBody::new(codes::INTERNAL, "the server does not find what it has just made")
-}
-
-/// What people are shown of a measurement.
-fn quality_view(participant: ParticipantId, quality: &Quality) -> QualityView {
-    let percent = |share: f32| (share * 100.0).clamp(0.0, 100.0);
-    let bits = |bps: u64| u32::try_from(bps).unwrap_or(u32::MAX);
-    let rtt_ms = quality
-        .rtt
-        .map(|rtt| u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX));
-    let (loss_up_percent, loss_down_percent) = (percent(quality.uplink_loss), percent(quality.downlink_loss));
-    QualityView {
-        participant,
-        level: views::quality_level(loss_up_percent, loss_down_percent, rtt_ms),
-        score: 100,
-        cause: None,
-        loss_up_percent,
-        loss_down_percent,
-        rtt_ms,
-        jitter_ms: u32::try_from(quality.jitter.as_millis()).unwrap_or(u32::MAX),
-        path: None,
-        tracks: Vec::new(),
-        bitrate_up: bits(quality.uplink_bps),
-        bitrate_down: bits(quality.downlink_bps),
-    }
 }

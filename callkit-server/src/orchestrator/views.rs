@@ -12,8 +12,8 @@ use callkit_core::id::{AgentId, ParticipantId};
 use callkit_core::redact::Private;
 use callkit_core::time::Timestamp;
 use callkit_signal::message::{
-    AgentView, CallView, ChatView, LinkView, MAX_SNAPSHOT_CHAT, MediaState, OfferView, ParticipantView,
-    Phase, QualityLevel, Role,
+    AgentView, CallView, ChatView, LinkCause, LinkView, MAX_SNAPSHOT_CHAT, MediaState, OfferView,
+    ParticipantView, Phase, Role,
 };
 
 /// What a participant is taken to have switched on until it says so.
@@ -40,6 +40,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) media: &'a BTreeMap<ParticipantId, MediaState>,
     /// Whose media is in which receiving slot, by receiver.
     pub(crate) slots: &'a BTreeMap<ParticipantId, [Option<ParticipantId>; 2]>,
+    /// Why media of lost participants is lost.
+    pub(crate) causes: &'a BTreeMap<ParticipantId, LinkCause>,
     /// The modes of supervisors that are in force on the media plane.
     pub(crate) modes: &'a BTreeMap<ParticipantId, SuperviseMode>,
     /// The number of the customer's view.
@@ -193,7 +195,7 @@ fn participant_view(
         you: one.party == *reader,
         name,
         slot: slot.and_then(|slot| u8::try_from(slot).ok()),
-        link: link_view(record, one, scene.now),
+        link: link_view(record, one, scene),
         media: scene
             .media
             .get(&one.id)
@@ -208,12 +210,12 @@ fn participant_view(
     }
 }
 
-fn link_view(record: &CallRecord, one: &Participant, now: Timestamp) -> LinkView {
+fn link_view(record: &CallRecord, one: &Participant, scene: &Scene<'_>) -> LinkView {
     let is_customer = one.party == Party::Customer;
     if let Some(own) = one.supervising {
         return match one.media_at {
             None => LinkView::Connecting,
-            Some(_) => media_link(own.link, now),
+            Some(_) => media_link(own.link, one, scene),
         };
     }
     match &record.state {
@@ -236,23 +238,26 @@ fn link_view(record: &CallRecord, one: &Participant, now: Timestamp) -> LinkView
             customer_link,
             agent_link,
             ..
-        } => media_link(if is_customer { *customer_link } else { *agent_link }, now),
+        } => {
+            let link = if is_customer { *customer_link } else { *agent_link };
+            media_link(link, one, scene)
+        }
         _ => LinkView::Connecting,
     }
 }
 
-fn media_link(link: Link, now: Timestamp) -> LinkView {
+fn media_link(link: Link, one: &Participant, scene: &Scene<'_>) -> LinkView {
     match link {
         Link::Up => LinkView::Up,
         Link::Grace { deadline, since } => LinkView::Reconnecting {
-            for_ms: millis(deadline, now),
-            lost_for_ms: millis(now, since),
-            cause: None,
+            for_ms: millis(deadline, scene.now),
+            lost_for_ms: millis(scene.now, since),
+            cause: scene.causes.get(&one.id).copied(),
         },
         Link::Down => LinkView::Reconnecting {
             for_ms: 0,
             lost_for_ms: 0,
-            cause: None,
+            cause: scene.causes.get(&one.id).copied(),
         },
     }
 }
@@ -335,31 +340,6 @@ pub(crate) fn snapshot_chat(record: &CallRecord, chat: &[ChatMessage], reader: &
         .iter()
         .map(|message| chat_view(record, message, reader))
         .collect()
-}
-
-/// A summary of measured quality for people: the worse of loss (either direction) and round trip decides.
-///
-/// | | loss | round trip |
-/// |---|---|---|
-/// | fair | from 3 % | from 250 ms |
-/// | poor | from 8 % | from 500 ms |
-///
-/// Up to 3 % is repaired by retransmission and Opus FEC without anybody noticing; from 8 % speech breaks.
-/// 250 ms to the server is up to half a second mouth to ear, where people begin to talk over each other.
-pub(crate) fn quality_level(
-    loss_up_percent: f32,
-    loss_down_percent: f32,
-    rtt_ms: Option<u32>,
-) -> QualityLevel {
-    let loss = loss_up_percent.max(loss_down_percent);
-    let rtt = rtt_ms.unwrap_or(0);
-    if loss >= 8.0 || rtt >= 500 {
-        QualityLevel::Poor
-    } else if loss >= 3.0 || rtt >= 250 {
-        QualityLevel::Fair
-    } else {
-        QualityLevel::Good
-    }
 }
 
 /// Milliseconds from `earlier` to `later`.
@@ -448,6 +428,7 @@ mod tests {
             names: &names,
             media: &media,
             slots: &slots,
+            causes: &BTreeMap::new(),
             modes: &BTreeMap::new(),
             version: 3,
         };
@@ -590,13 +571,5 @@ mod tests {
             Some((newest, false))
         );
         assert!(shown.iter().all(|line| line.client_id.is_none()));
-    }
-
-    #[test]
-    fn the_worse_of_loss_and_round_trip_decides_the_level() {
-        assert_eq!(quality_level(0.0, 2.9, Some(249)), QualityLevel::Good);
-        assert_eq!(quality_level(0.0, 3.0, None), QualityLevel::Fair);
-        assert_eq!(quality_level(0.0, 0.0, Some(250)), QualityLevel::Fair);
-        assert_eq!(quality_level(8.0, 0.0, Some(1)), QualityLevel::Poor);
     }
 }

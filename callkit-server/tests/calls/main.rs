@@ -6,6 +6,8 @@
 mod chat;
 mod life;
 mod media;
+mod presence;
+mod quality;
 mod restart;
 mod rights;
 mod store;

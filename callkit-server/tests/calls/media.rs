@@ -1,11 +1,9 @@
 //! The media plane's part: answers, slots, losses, quality, and rooms that are closed when they should be.
 
 use callkit_core::id::RoomId;
-use callkit_sfu::control::{JoinError, LossCause, MediaCall, Quality, SfuEvent};
+use callkit_sfu::control::{JoinError, LossCause, MediaCall, SfuEvent};
 use callkit_sfu::sdp::SdpError;
-use callkit_signal::message::{
-    DeviceState, Event, LinkView, MediaState, Outcome, Phase, QualityLevel, Request, Role,
-};
+use callkit_signal::message::{DeviceState, Event, LinkView, MediaState, Outcome, Phase, Request, Role};
 
 use crate::world::{World, is_reconnecting, one};
 
@@ -183,33 +181,4 @@ async fn what_is_switched_on_is_shown_to_the_other_side() {
         .media,
         media
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn measured_quality_reaches_both_sides_with_a_summary() {
-    let world = World::new().await;
-    let mut talk = world.talk().await;
-    let quality = Quality {
-        uplink_loss: 0.1,
-        uplink_bps: 1_000_000,
-        ..Quality::default()
-    };
-    let (room, participant) = (RoomId::from(talk.call), talk.customer_id);
-    world.media.emit(SfuEvent::Quality {
-        room,
-        participant,
-        quality,
-    });
-    for person in [&mut talk.customer, &mut talk.operator] {
-        let view = person
-            .hears(|event| match event {
-                Event::Quality { participants, .. } => Some(participants[0].clone()),
-                _ => None,
-            })
-            .await;
-        assert_eq!(
-            (view.participant, view.level, view.bitrate_up),
-            (participant, QualityLevel::Poor, 1_000_000)
-        );
-    }
 }

@@ -119,6 +119,8 @@ pub enum HubEvent {
     LinkDown {
         /// Whose.
         key: PrincipalKey,
+        /// Whether it was taken for dead because nothing came any more, rather than closed by the other end.
+        silent: bool,
     },
     /// The resume window of a session is over.
     Expired {
@@ -401,7 +403,7 @@ impl Shared {
                 HubEvent::Opened { key, principal, open }
             }
             Change::LinkUp { key } => HubEvent::LinkUp { key },
-            Change::LinkDown { key } => HubEvent::LinkDown { key },
+            Change::LinkDown { key, silent } => HubEvent::LinkDown { key, silent },
             Change::Expired { key } => HubEvent::Expired { key },
             Change::Request {
                 key,

@@ -174,7 +174,7 @@ async fn a_lost_connection_loses_no_event_and_no_request() {
     });
     let (_, reply) = world.request().await;
     link.cut();
-    assert!(matches!(world.next().await, HubEvent::LinkDown { key: whose } if whose == key()));
+    assert!(matches!(world.next().await, HubEvent::LinkDown { key: whose, .. } if whose == key()));
     reply.ok(Outcome::Done);
     world.hub.send(&key(), &event(2));
     assert_eq!(events.next().await, Some(ClientEvent::Lost(None)));

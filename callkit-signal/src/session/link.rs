@@ -130,6 +130,14 @@ impl Link {
         self.outbox.push_back(frame);
     }
 
+    /// Whether it ends because the other end was not heard, or did not read, any more.
+    pub(super) fn went_silent(&self) -> bool {
+        matches!(
+            self.close,
+            Some(CloseReason::Refused(Refusal::Silent | Refusal::SlowConsumer))
+        )
+    }
+
     pub(super) fn transmit(&mut self) -> Transmit {
         if let Some(frame) = self.outbox.pop_front() {
             self.outbox_bytes -= frame.len();

@@ -41,6 +41,8 @@ pub enum Change {
     LinkDown {
         /// Whose.
         key: PrincipalKey,
+        /// Whether it was taken for dead because nothing came any more.
+        silent: bool,
     },
     /// The resume window of a session is over.
     Expired {
@@ -252,8 +254,11 @@ impl Registry {
 
     /// The connection of `link` is gone, whoever ended it.
     pub fn handle_disconnect(&mut self, now: Timestamp, link: LinkId, out: &mut Output) {
-        let session = self.links.remove(&link).and_then(|link| link.session);
-        let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else {
+        let Some(gone) = self.links.remove(&link) else {
+            return;
+        };
+        let silent = gone.went_silent();
+        let Some(session) = gone.session.and_then(|id| self.sessions.get_mut(&id)) else {
             return;
         };
         if session.link != Some(link) {
@@ -266,6 +271,7 @@ impl Registry {
         self.expiries.insert((expires, session.id));
         out.change = Some(Change::LinkDown {
             key: session.key.clone(),
+            silent,
         });
     }
 

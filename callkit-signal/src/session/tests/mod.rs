@@ -492,7 +492,13 @@ fn silence_costs_the_connection_and_the_resume_window_the_session() {
     world.input(|registry, now, out| registry.expire(now, out));
     assert_eq!(
         world.take_changes(),
-        [Change::LinkDown { key: key() }, Change::Expired { key: key() }]
+        [
+            Change::LinkDown {
+                key: key(),
+                silent: true
+            },
+            Change::Expired { key: key() }
+        ]
     );
     assert_eq!((world.registry.sessions(), world.registry.links()), (0, 0));
 }
