@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::adapter::auth_static::{MAX_PASSWORD_BYTES, PasswordHash};
 use crate::config::{self, Config, ConfigError, Override};
-use crate::console::{complain, say};
-use crate::{demo, run, telemetry};
+use crate::console::{complain, say, say_aside};
+use crate::{demo, load, run, telemetry};
 
 /// The configuration or the arguments are wrong.
 const EXIT_CONFIG: u8 = 2;
@@ -35,6 +35,8 @@ enum Command {
     Serve(ServeArgs),
     /// Look at the configuration.
     Config(ConfigArgs),
+    /// Load a server with synthetic calls, measure, and say whether it keeps given limits.
+    Load(Box<load::LoadArgs>),
     /// Read a password from standard input and print its hash for the configuration file.
     HashPassword,
 }
@@ -175,6 +177,7 @@ fn perform(command: Command) -> Result<(), Failure> {
             say(&format!("{:#}", Config::schema()));
             Ok(())
         }
+        Command::Load(args) => run_load(*args),
         Command::HashPassword => hash_password(),
     }
 }
@@ -242,6 +245,31 @@ fn demo_config(args: &DemoArgs) -> Result<Config, Failure> {
     ]);
     let config = config::load(None, &overrides)?;
     Ok(demo::with_operators(config))
+}
+
+/// The server does not keep a limit that was given.
+#[derive(Debug, thiserror::Error)]
+#[error("a limit was not kept")]
+struct LimitMissed;
+
+fn run_load(args: load::LoadArgs) -> Result<(), Failure> {
+    let settings = args.settings().map_err(|error| Failure {
+        error: Box::new(error),
+        code: EXIT_CONFIG,
+    })?;
+    let quiet = settings.quiet;
+    let report = load::run(&settings, |line| {
+        if !quiet {
+            say_aside(line);
+        }
+    })
+    .map_err(Failure::runtime)?;
+    say(&report.to_string());
+    if report.is_ok() {
+        Ok(())
+    } else {
+        Err(Failure::runtime(LimitMissed))
+    }
 }
 
 /// The password as given cannot be hashed.

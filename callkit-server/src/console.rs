@@ -31,6 +31,12 @@ pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 
+/// A line on stderr beside the result: how far something is.
+#[expect(clippy::print_stderr, reason = "the one place for it")]
+pub(crate) fn say_aside(line: &str) {
+    eprintln!("{line}");
+}
+
 /// Why the program ends, as one line on stderr.
 #[expect(clippy::print_stderr, reason = "the one place for it")]
 pub(crate) fn complain(error: &dyn Error) {

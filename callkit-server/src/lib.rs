@@ -10,6 +10,7 @@
 //! | [`adapter`] | SQLite store, staff from the configuration, tokens and tickets |
 //! | [`assets`] | the files of the pages |
 //! | [`cli`] | the command line |
+//! | `load` | synthetic people that load a server |
 //!
 //! A platform that has its own HTTP server takes [`app::App`] and mounts its router.
 
@@ -22,6 +23,7 @@ mod console;
 mod demo;
 pub mod http;
 mod ice;
+mod load;
 pub mod orchestrator;
 pub mod run;
 pub mod telemetry;
