@@ -44,6 +44,7 @@ let announcedAt = -ANNOUNCE_PLACE_MS;
 const client = createClient({
   url: socketUrl(config?.signal ?? '/api/v1/signal'),
   raw: SWITCHES.raw,
+  relayOnly: SWITCHES.relay,
   async getToken({ reason }) {
     const visit = reason === 'connect' ? loadVisit() : null;
     if (visit) return visit.token;
@@ -75,6 +76,7 @@ byId('error-back', HTMLButtonElement).addEventListener('click', () => {
   else go('idle');
 });
 hook('leave').addEventListener('click', leave);
+for (const button of document.querySelectorAll('[data-opens=devices]')) button.addEventListener('click', () => room.openDevices());
 byId('use-here', HTMLButtonElement).addEventListener('click', () => client.connect());
 
 client.subscribe((state, before) => {
@@ -213,7 +215,7 @@ function pageState() {
 
 function render() {
   const state = client.getState();
-  const { call, media, connection } = state;
+  const { call, connection } = state;
   const page = pageState();
   setPageState(page);
   setSignalState(connection);
@@ -238,7 +240,7 @@ function render() {
     setAttribute(hook('error'), 'data-code', failure.code);
     setText(hook('error'), errorText(failure));
   }
-  const status = statusText(page, connection, media.phase);
+  const status = statusText(page, connection);
   setText(hook('status'), status);
   hook('status').hidden = status === '';
   if (pane !== shownPane || inRoom !== (shownPane === '')) enterPane(inRoom ? '' : pane);
@@ -293,13 +295,9 @@ function reasonText(reason) {
 /**
  * @param {string} page
  * @param {import('../client/connection.js').ConnectionInfo} connection
- * @param {import('../client/media.js').MediaPhase} media
  */
-function statusText(page, { state, attempt }, media) {
+function statusText(page, { state, attempt }) {
   // A loss that the first try cures is nobody's business.
   const signalLost = state !== 'connected' && attempt > 1;
-  if (page === 'queued' && signalLost) return t('queue-place-kept');
-  if (page === 'reconnecting' && media !== 'connected') return t('status-reconnecting');
-  if (page === 'active' && signalLost) return t('status-signal-lost');
-  return '';
+  return page === 'queued' && signalLost ? t('queue-place-kept') : '';
 }

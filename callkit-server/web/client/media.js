@@ -535,7 +535,9 @@ export class MediaSession extends Emitter {
     for (const entry of stats.values()) if (entry.type === 'candidate-pair') bytes += entry.bytesReceived ?? 0;
     const now = this.#env.now();
     const pulse = this.#pulse;
-    if (bytes !== pulse.bytes) {
+    // Paths that are given up take their counts along.
+    if (bytes < pulse.bytes) this.#pulse = { ...pulse, bytes };
+    if (bytes > pulse.bytes) {
       const steady = now - pulse.grewAt < 2 * WATCH_MS ? pulse.steady + 1 : 0;
       this.#pulse = { bytes, grewAt: now, steady };
       if (this.#lostSince !== null && peer.pc.connectionState === 'connected') this.#up();

@@ -24,6 +24,8 @@ export class CallkitChat extends CallkitElement {
     li[data-mine] .meta { text-align: end; }
     .meta button { padding: 0; border: 0; background: none; color: var(--ck-bad); text-decoration: underline; }
     .empty { margin: 32px 12px; text-align: center; color: var(--ck-text-muted); font-size: 14px; }
+    .note { margin: 0; padding: 8px 16px; border-top: 1px solid var(--ck-line); font-size: 13.5px; color: var(--ck-text-muted); }
+    .note:not([hidden]) + form { border-top: 0; padding-top: 4px; }
     form { display: flex; align-items: flex-end; gap: 8px; padding: 12px; border-top: 1px solid var(--ck-line); }
     textarea { flex: 1; min-width: 0; max-height: 120px; min-height: 44px; padding: 10px 14px; resize: none; border-radius: 22px;
       border: 1px solid var(--ck-border); background: var(--ck-bg); line-height: 1.4; field-sizing: content; }
@@ -37,6 +39,7 @@ export class CallkitChat extends CallkitElement {
   #lines = h('div', { class: 'lines', tabindex: 0, role: 'log', 'aria-live': 'off' }, this.#empty, this.#list);
   #input = h('textarea', { 'data-ck': 'chat-input', rows: 1, maxlength: 4000 });
   #send = h('button', { type: 'submit', 'data-ck': 'chat-send' }, icon('send'));
+  #note = h('p', { class: 'note', 'data-ck': 'chat-note', hidden: true });
   #form = h('form', {}, this.#input, this.#send);
   /** @type {Map<string, { item: HTMLLIElement, line: import('../client/call-store.js').ChatLine }>} */
   #items = new Map();
@@ -49,7 +52,7 @@ export class CallkitChat extends CallkitElement {
     setAttribute(this.#input, 'placeholder', t('chat-placeholder'));
     setAttribute(this.#send, 'aria-label', t('chat-send'));
     setAttribute(this.#send, 'title', t('chat-send'));
-    root.append(this.#lines, this.#form);
+    root.append(this.#lines, this.#note, this.#form);
   }
 
   /** @override @param {AbortSignal} signal */
@@ -96,6 +99,12 @@ export class CallkitChat extends CallkitElement {
     for (const [key, { item }] of this.#items) if (!kept.has(key)) item.remove();
     this.#items = kept;
     if (added && (atEnd || chat.at(-1)?.mine)) this.#lines.scrollTop = this.#lines.scrollHeight;
+  }
+
+  /** Why lines wait; empty: they do not. @param {string} text */
+  note(text) {
+    setAttribute(this.#note, 'hidden', text === '');
+    setText(this.#note, text);
   }
 
   focus() {

@@ -12,6 +12,12 @@ export const ELEMENT_EVENTS = Object.freeze({
   decline: 'callkit-decline-request',
   muteRing: 'callkit-mute-ring-request',
   presence: 'callkit-presence-request',
+  devices: 'callkit-devices-request',
+  chooseDevice: 'callkit-device-request',
+  pickSpeaker: 'callkit-pick-speaker-request',
+  tryNow: 'callkit-try-request',
+  audioOnly: 'callkit-audio-only-request',
+  copyReport: 'callkit-copy-report-request',
   sound: 'callkit-sound-request',
   firstFrame: 'callkit-first-frame',
 });

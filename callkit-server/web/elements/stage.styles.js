@@ -45,7 +45,7 @@ export const STAGE_STYLE = `
   .grid[data-screen] { grid-template-rows: max-content max-content minmax(0, 1fr); }
   .grid[data-screen] ~ .self { width: 188px; }
   .tile[data-compact] { position: absolute; z-index: 1; top: 12px; inset-inline-start: 12px; max-width: calc(100% - 24px); }
-  .tile[data-compact] video, .tile[data-compact] .avatar { display: none; }
+  .tile[data-compact] video, .tile[data-compact] .avatar, .tile[data-compact] .note { display: none; }
   .tile[data-compact] .plate { position: static; max-width: none; }
   .sharing { position: absolute; top: 12px; left: 50%; translate: -50% 0; padding: 7px 14px; border-radius: 999px;
     background: var(--ck-accent); color: var(--ck-accent-text); font-size: 13.5px; }

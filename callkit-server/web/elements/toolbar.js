@@ -16,12 +16,15 @@ const TOOLS = /** @type {const} */ ([
   { name: 'screen', hook: 'screen', on: 'stop-sharing', off: 'share-screen', event: ELEMENT_EVENTS.screen },
   { name: 'chat', hook: 'chat', on: 'chat', off: 'chat', event: ELEMENT_EVENTS.chat },
 ]);
+/** Tools that have no state of their own. */
+const PLAIN = /** @type {const} */ ([{ name: 'settings', hook: 'devices', text: 'devices', event: ELEMENT_EVENTS.devices }]);
 
 /**
  * @fires callkit-microphone-request
  * @fires callkit-camera-request
  * @fires callkit-screen-request inside the click, so that `getDisplayMedia` may be called by the listener
  * @fires callkit-chat-request
+ * @fires callkit-devices-request
  * @fires callkit-end-request
  */
 export class CallkitToolbar extends CallkitElement {
@@ -63,6 +66,12 @@ export class CallkitToolbar extends CallkitElement {
       this.#buttons.set(tool.name, button);
       bar.append(button);
     }
+    for (const tool of PLAIN) {
+      const button = h('button', { type: 'button', 'data-ck': tool.hook, 'aria-haspopup': 'dialog', tabindex: -1 },
+        icon(tool.name), h('span', { class: 'name' }, t(tool.text)));
+      this.#buttons.set(tool.name, button);
+      bar.append(button);
+    }
     const end = h('button', { type: 'button', class: 'end', 'data-ck': 'end', title: t('end-call'), tabindex: -1 },
       icon('end'), h('span', { class: 'name' }, t('end')));
     this.#buttons.set('end', end);
@@ -75,6 +84,7 @@ export class CallkitToolbar extends CallkitElement {
     for (const tool of TOOLS) {
       this.#buttons.get(tool.name)?.addEventListener('click', () => this.request(tool.event), { signal });
     }
+    for (const tool of PLAIN) this.#buttons.get(tool.name)?.addEventListener('click', () => this.request(tool.event), { signal });
     this.#buttons.get('end')?.addEventListener('click', () => this.request(ELEMENT_EVENTS.end), { signal });
     this.shadowRoot?.addEventListener('keydown', (event) => this.#move(/** @type {KeyboardEvent} */ (event)), { signal });
     this.shadowRoot?.addEventListener('focusin', (event) => this.#remember(event.target), { signal });

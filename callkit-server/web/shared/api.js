@@ -26,6 +26,19 @@ import { CallkitError } from '../client/errors.js';
  * @property {HistoryEntry} call
  * @property {{ id: string, role: string, name?: string | null, joined_ms: number, media_ms?: number | null, left_ms?: number | null }[]} participants
  * @property {import('../client/protocol.js').ChatView[]} chat
+ * @property {QualityPeriod[]} quality
+ *
+ * @typedef {object} QualityPeriod
+ * @property {string} participant
+ * @property {string} role
+ * @property {number} from_ms
+ * @property {number} to_ms
+ * @property {string} level
+ * @property {'network' | 'server' | 'computer'} [cause] seen from the participant
+ * @property {number} score the lowest
+ * @property {number} loss_up_percent the worst
+ * @property {number} loss_down_percent the worst
+ * @property {number} [rtt_ms] the worst
  */
 
 /**

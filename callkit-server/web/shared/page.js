@@ -1,12 +1,15 @@
 // What both pages do at the start and all along: language, brand, query switches, live regions, error texts.
 
 import { currentLanguage, hasText, t, translate } from '../i18n/index.js';
-import { setText } from '../elements/base.js';
+import { h, setText } from '../elements/base.js';
+import { browserFamily } from './browser.js';
 
 const query = new URLSearchParams(location.search);
 
-/** Switches for tests and support: `?debug=1`, `?raw=1`. */
-export const SWITCHES = Object.freeze({ debug: query.get('debug') === '1', raw: query.get('raw') === '1' });
+/** Switches for tests and support: `?debug=1`, `?raw=1` (sound as it is), `?relay=1` (through TURN only). */
+export const SWITCHES = Object.freeze({
+  debug: query.get('debug') === '1', raw: query.get('raw') === '1', relay: query.get('relay') === '1',
+});
 
 /** @param {string} titleKey */
 export function startPage(titleKey) {
@@ -77,9 +80,15 @@ export function textOn(rgb) {
   return 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 ? '#ffffff' : '#0b1a2b';
 }
 
-/** @param {{ messageKey: string }} error */
-export function errorText(error) {
-  return t(hasText(error.messageKey) ? error.messageKey : 'error-unknown');
+/**
+ * What went wrong in words, with help for this browser where the person can do something about it there.
+ *
+ * @param {{ messageKey: string, code?: string, device?: string | null }} error
+ */
+export function errorText({ messageKey, code, device }) {
+  const ofDevice = device === 'camera' ? messageKey.replace(/^error-/, 'error-camera-') : messageKey;
+  const text = t([ofDevice, messageKey, 'error-unknown'].find(hasText) ?? 'error-unknown');
+  return code === 'permission_denied' ? `${text} ${t(`help-permission-${browserFamily(navigator.userAgent)}`)}` : text;
 }
 
 /** Tells screen readers at the next opportunity. @param {string} text */
@@ -97,16 +106,27 @@ let toastTimer;
 /** How long a passing remark stays, milliseconds. */
 const TOAST_MS = 6000;
 
-/** A passing remark. @param {string} text */
-export function toast(text) {
+/**
+ * A passing remark; one with something to press stays twice as long.
+ *
+ * @param {string} text
+ * @param {{ label: string, run: () => void } | null} [action]
+ */
+export function toast(text, action = null) {
   const place = byId('toast', HTMLElement);
-  setText(place, text);
+  const hide = () => {
+    place.hidden = true;
+  };
+  const button = action ? h('button', { type: 'button', 'data-ck': 'toast-action' }, action.label) : null;
+  button?.addEventListener('click', () => {
+    hide();
+    action?.run();
+  });
+  place.replaceChildren(h('span', {}, text), ...(button ? [button] : []));
   place.hidden = false;
   announce(text);
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => {
-    place.hidden = true;
-  }, TOAST_MS);
+  toastTimer = setTimeout(hide, action ? 2 * TOAST_MS : TOAST_MS);
 }
 
 /** The document element tells its state to style sheets and tests. @param {string} state */

@@ -4,18 +4,24 @@ import { pickScreen } from '../client/index.js';
 import { CallkitError } from '../client/errors.js';
 import { CallkitChat } from '../elements/chat.js';
 import { ELEMENT_EVENTS } from '../elements/events.js';
+import { CallkitLink } from '../elements/link.js';
 import { CallkitQuality } from '../elements/quality.js';
 import { CallkitStage } from '../elements/stage.js';
 import { CallkitToolbar } from '../elements/toolbar.js';
-import { setAttribute, setText } from '../elements/base.js';
+import { h, setAttribute, setText } from '../elements/base.js';
 import { clock, t } from '../i18n/index.js';
+import { DevicePanel } from './device-panel.js';
 import { alertNow, announce, byId, errorText, toast } from './page.js';
+import { Advisor, ownQuality, qualityDetails, reportText } from './quality-view.js';
+import { Timeline } from './timeline.js';
 
 /**
  * @typedef {import('../client/call-store.js').State} State
  * @typedef {import('../client/protocol.js').ParticipantView} ParticipantView
  */
 
+/** How often losses are looked at, milliseconds. */
+const BEAT_MS = 500;
 /** On a narrow screen the chat covers the picture, so it starts closed there. */
 const NARROW = '(max-width: 860px)';
 
@@ -29,6 +35,18 @@ export class CallRoom {
   #peerName = byId('peer-name', HTMLElement);
   #peerNote = byId('peer-note', HTMLElement);
   #sound = byId('sound-off', HTMLButtonElement);
+  #link = new CallkitLink();
+  #devices;
+  #timeline = new Timeline();
+  #advisor = new Advisor();
+  /** @type {import('./timeline.js').LinkView | null} */
+  #shownLink = null;
+  /** Whether something of one's own connection is shown. */
+  #linkShown = false;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #beats;
+  /** What was read out of one's own connection last. */
+  #toldLink = '';
   #chatOpen = true;
   #unread = 0;
   #ending = false;
@@ -42,6 +60,12 @@ export class CallRoom {
   constructor(client) {
     this.#client = client;
     const root = this.#root;
+    this.#stage.after(this.#link);
+    this.#devices = new DevicePanel(client, (id) => this.#stage.setSpeaker(id));
+    root.addEventListener(ELEMENT_EVENTS.devices, () => this.openDevices());
+    root.addEventListener(ELEMENT_EVENTS.tryNow, () => client.tryNow());
+    root.addEventListener(ELEMENT_EVENTS.audioOnly, () => this.#audioOnly());
+    root.addEventListener(ELEMENT_EVENTS.copyReport, () => this.#copyReport());
     root.addEventListener(ELEMENT_EVENTS.microphone, () => client.media.setMicrophone(!client.getState().media.microphone));
     root.addEventListener(ELEMENT_EVENTS.camera, () => this.#toggleCamera());
     root.addEventListener(ELEMENT_EVENTS.screen, () => this.#toggleScreen());
@@ -68,9 +92,11 @@ export class CallRoom {
       this.update(client.getState());
     });
     client.on('slots-change', () => this.update(client.getState()));
-    client.on('capture-failure', (error) => {
-      toast(errorText(error));
-    });
+  }
+
+  /** Opens the device dialog, in a call or before one. */
+  openDevices() {
+    this.#devices.open();
   }
 
   /** Puts the focus where the keyboard starts in a call. */
@@ -92,6 +118,7 @@ export class CallRoom {
   /** @param {State} state */
   update(state) {
     const { call } = state;
+    this.#devices.update(state);
     const inCall = call !== null && (call.phase === 'connecting' || call.phase === 'active');
     setAttribute(this.#root, 'hidden', !inCall);
     if (!call || !inCall) {
@@ -103,25 +130,29 @@ export class CallRoom {
     // Who listens has no tile and no news: the operator reads of it in the head of the page.
     const others = call.participants.filter((participant) => !participant.you && participant.supervising !== 'listen');
     const { media } = state;
+    const link = this.#timeline.view(state, { now: this.#client.now(), online: navigator.onLine !== false });
     setAttribute(this.#root, 'data-supervising', me?.supervising ?? null);
     this.#stage.show({
       self: {
-        camera: this.#client.media.localTrack('camera'), cameraOn: media.camera, microphoneOn: media.microphone,
+        camera: this.#client.media.localTrack('camera'), cameraOn: media.camera, microphone: media.microphoneState,
         screenOn: media.screen, hidden: me?.supervising === 'listen' || me?.supervising === 'whisper',
       },
       remotes: others.map((participant) => ({
-        id: participant.id, name: nameOf(participant), media: participant.media, link: participant.link,
+        id: participant.id, name: nameOf(participant), media: participant.media,
+        lost: link.dimmed[participant.id] ?? '', paused: isPaused(state, participant),
         compact: participant.supervising === 'whisper',
         slot: participant.slot === undefined || participant.slot === null ? null : this.#client.media.slots[participant.slot] ?? null,
       })),
-      notice: noticeOf(state, others),
+      notice: call.phase === 'connecting' ? t('status-connecting') : '',
     });
+    this.#showLink(state, link);
     this.#toolbar.show({
       microphone: media.microphone, camera: media.camera, screen: media.screen, chat: this.#chatOpen,
       unread: this.#unread, canShare: typeof navigator.mediaDevices?.getDisplayMedia === 'function',
     });
     this.#chat.show(state.chat);
-    this.#quality.show(qualityOf(state));
+    this.#chat.note(state.connection.state === 'connected' ? '' : t('status-signal-lost'));
+    this.#quality.show(qualityDetails(state, nameOf));
     const [peer] = others;
     const names = others.map(nameOf).join(' · ');
     setText(this.#peerName, names === '' ? t('status-peer-connecting') : names);
@@ -131,9 +162,54 @@ export class CallRoom {
   }
 
   /** Once per second: what counts on by itself. @param {State} state @param {number} now */
-  tick({ call }, now) {
+  tick(state, now) {
+    const { call } = state;
     if (!call) return;
     setText(this.#peerNote, call.activeSince === null ? t('status-connecting') : clock(now - call.activeSince));
+  }
+
+  /** What changes with time alone: losses, pictures that stand still. */
+  #beat() {
+    if (this.#call === null) return;
+    const state = this.#client.getState();
+    // A loss that goes on changes pictures and texts; without one only the pictures are looked at.
+    if (state.media.lostSince !== null || this.#linkShown || state.call?.participants.some((other) => other.lostSince !== null)) this.update(state);
+    else this.#stage.tick();
+    this.#showAdvice(state);
+  }
+
+  /** @param {State} state @param {import('./timeline.js').LinkView} link */
+  #showLink(state, link) {
+    this.#linkShown = link.own !== 'none';
+    this.#shownLink = link;
+    this.#showAdvice(state);
+    const text = link.own === 'banner' || link.own === 'back' ? link.ownText : '';
+    if (text === this.#toldLink) return;
+    this.#toldLink = text;
+    if (text === '') return;
+    if (link.own === 'banner') alertNow(text);
+    else announce(text);
+  }
+
+  /** @param {State} state */
+  #showAdvice(state) {
+    if (!this.#shownLink) return;
+    const advice = this.#advisor.next(state, nameOf, this.#client.now());
+    this.#link.show(this.#shownLink, { cameraOn: state.media.camera, advice });
+  }
+
+  /** One's own camera off, which leaves the line to the sound. */
+  #audioOnly() {
+    this.#client.media.setCamera(false).catch(() => {});
+    this.#toolbar.focus();
+  }
+
+  #copyReport() {
+    const text = reportText(this.#client.getState(), nameOf, { at: new Date(), agent: navigator.userAgent, page: location.origin });
+    copyText(text).then(
+      () => toast(t('report-copied')),
+      () => toast(t('report-not-copied')),
+    );
   }
 
   /** @param {string} call */
@@ -143,14 +219,20 @@ export class CallRoom {
     this.#ending = false;
     this.#firstFrame = false;
     this.#told.clear();
+    this.#timeline = new Timeline();
+    this.#advisor = new Advisor();
+    this.#toldLink = '';
+    clearInterval(this.#beats);
+    this.#beats = setInterval(() => this.#beat(), BEAT_MS);
     this.#chat.clear();
     this.#openChat(!matchMedia(NARROW).matches);
   }
 
   #leave() {
     this.#call = null;
+    clearInterval(this.#beats);
     this.#sound.hidden = true;
-    this.#stage.show({ self: { camera: null, cameraOn: false, microphoneOn: true, screenOn: false }, remotes: [], notice: '' });
+    this.#stage.show({ self: { camera: null, cameraOn: false, microphone: 'on', screenOn: false }, remotes: [], notice: '' });
   }
 
   /** @param {boolean} open */
@@ -165,8 +247,8 @@ export class CallRoom {
   async #toggleCamera() {
     try {
       await this.#client.media.setCamera(!this.#client.getState().media.camera);
-    } catch {
-      toast(t('error-camera'));
+    } catch (error) {
+      toast(errorText(CallkitError.from(error, 'capture_failed')));
     }
   }
 
@@ -216,59 +298,34 @@ function nameOf(participant) {
   return participant.name ?? t(participant.role);
 }
 
-/** What lies over the picture. @param {State} state @param {ParticipantView[]} others */
-function noticeOf(state, others) {
-  const { media, call } = state;
-  if (media.phase === 'reconnecting' || (media.phase === 'failed')) return `${t('status-reconnecting')}\n${t('status-call-kept')}`;
-  const lost = others.find((participant) => participant.link === 'reconnecting');
-  if (lost) return t('status-peer-reconnecting', { name: nameOf(lost) });
-  if (call?.phase === 'connecting') return t('status-connecting');
-  return '';
+/**
+ * Whether somebody's picture is stopped to keep the sound whole: on the way down to us, as staff is told, or because
+ * our line carries none, as our own level says.
+ *
+ * @param {State} state
+ * @param {ParticipantView} participant
+ */
+function isPaused(state, participant) {
+  const me = state.call?.participants.find((other) => other.you);
+  const tracks = me ? state.quality[me.id]?.tracks : undefined;
+  if (tracks) return tracks.some((track) => track.direction === 'down' && track.paused === true && track.from === participant.id && track.source === 'camera');
+  const own = ownQuality(state);
+  return own.level === 'video_paused' && own.cause === 'your_network' && (state.sample?.receiving ?? null) === null;
 }
 
-/** @param {State} state @returns {import('../elements/quality.js').QualityDetails} */
-function qualityOf({ you, call, quality, sample, media }) {
-  const percent = (/** @type {number | null | undefined} */ value) =>
-    (value === null || value === undefined ? '–' : t('unit-percent', { value: value.toFixed(1) }));
-  const ms = (/** @type {number | null | undefined} */ value) =>
-    (value === null || value === undefined ? '–' : t('unit-ms', { value: Math.round(value) }));
-  const kbps = (/** @type {number} */ value) => t('unit-kbps', { value: Math.round(value / 1000) });
-  const video = (/** @type {import('../client/stats.js').VideoFigures | null} */ figures) =>
-    (figures ? `${figures.width}×${figures.height} · ${figures.fps} fps · ${figures.codec ?? '–'}` : '–');
-
-  /** @type {{ title: string, rows: (readonly [string, string])[] }[]} */
-  const sections = [{
-    title: t('quality-own'),
-    rows: [
-      [t('quality-loss-up'), percent(sample?.lossUpPercent)],
-      [t('quality-loss-down'), percent(sample?.lossDownPercent)],
-      [t('quality-rtt'), ms(sample?.rttMs)],
-      [t('quality-jitter'), ms(sample?.jitterMs)],
-      [t('quality-bitrate-up'), sample ? kbps(sample.bitrateUp) : '–'],
-      [t('quality-bitrate-down'), sample ? kbps(sample.bitrateDown) : '–'],
-      [t('quality-video-up'), video(sample?.sending ?? null)],
-      [t('quality-video-down'), video(sample?.receiving ?? null)],
-      [t('quality-audio'), sample?.audioCodec ?? '–'],
-      [t('quality-path'), sample?.path?.toUpperCase() ?? '–'],
-      [t('quality-microphone'), media.devices.microphone || '–'],
-      [t('quality-camera'), media.devices.camera || '–'],
-    ],
-  }];
-  // Customers see their own side only.
-  for (const participant of you?.role === 'customer' ? [] : call?.participants ?? []) {
-    const view = quality[participant.id];
-    if (!view || participant.you) continue;
-    sections.push({
-      title: nameOf(participant),
-      rows: [
-        [t('quality'), t(`quality-${view.level}`)],
-        [t('quality-loss-up'), percent(view.loss_up_percent)],
-        [t('quality-loss-down'), percent(view.loss_down_percent)],
-        [t('quality-rtt'), ms(view.rtt_ms)],
-        [t('quality-bitrate-up'), kbps(view.bitrate_up)],
-        [t('quality-bitrate-down'), kbps(view.bitrate_down)],
-      ],
-    });
+/** @param {string} text */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return;
+  } catch {
+    // Not served over https, or not allowed: there is the old way.
   }
-  return { level: sample?.level ?? 'good', sections };
+  const area = h('textarea', { class: 'visually-hidden', 'aria-hidden': 'true' });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const copied = document.execCommand('copy');
+  area.remove();
+  if (!copied) throw new Error('the clipboard is not available');
 }

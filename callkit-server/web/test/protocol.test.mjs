@@ -66,6 +66,7 @@ test('every_frame_that_the_client_sends_is_shaped_as_in_the_catalogue', async ()
   await Promise.all([
     client.operator.setPresence({ presence: 'available' }), client.operator.setPresence({ presence: 'away', reason: 'lunch' }),
     client.operator.accept('offer_1'), client.operator.decline('offer_1'), client.calls.sendMessage('hi'), client.calls.hangUp(),
+    client.supervisor.join('call_1', { mode: 'listen' }), client.supervisor.leave(),
     client.calls.start({ queue: 'support' }),
   ]);
   for (let version = 10; version < 90; version++) server.push({ kind: 'call', call: callView({ version }) });
