@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use callkit_core::id::ParticipantId;
 
+use super::allocation::Choice;
+use super::bandwidth::{Bandwidth, Limits};
 use super::cache::{Kept, ResendLog, Sent};
 use super::rewrite::{Rewriter, Rewritten};
 use super::stats::Direction;
@@ -14,6 +16,8 @@ use crate::rtp::{Outgoing, Unwrapper};
 
 /// Packets that one NACK may bring back: bounds the work for a hostile one.
 const MAX_RESENDS_PER_NACK: usize = 128;
+/// Padding of one packet: what its one byte of length can say (RFC 3550 section 5.1).
+const PADDING: usize = 255;
 
 /// One receiving m-line.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) struct Track {
     pub(super) active: bool,
     /// The receiver's last report block.
     pub(super) report: Block,
+    /// What of it the connection takes; without meaning for sound.
+    pub(super) choice: Choice,
 }
 
 /// One of the two places for others.
@@ -45,13 +51,21 @@ pub(super) struct Slot {
 pub(super) struct Downlinks {
     pub(super) slots: [Slot; SLOTS],
     transport_cc: u16,
+    /// A transport-wide number was agreed, so that the receiver reports arrivals.
+    is_numbered: bool,
+    limits: Limits,
+    /// What the connection takes; begins with the first packet.
+    pub(super) bandwidth: Option<Box<Bandwidth>>,
+    /// The estimate that was allocated last.
+    pub(super) allocated: u64,
     pub(super) totals: Direction,
 }
 
 /// How sending one packet to one receiver ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
-    Sent,
+    /// So many bytes went out.
+    Sent(usize),
     Oversized,
     Unreachable,
 }
@@ -69,7 +83,10 @@ pub(super) struct Request {
 
 impl Downlinks {
     /// The state of `layout`'s receiving m-lines.
-    pub(super) fn new(layout: Vec<Downlink>, random: &mut impl FnMut() -> u64) -> Self {
+    pub(super) fn new(layout: Vec<Downlink>, limits: Limits, random: &mut impl FnMut() -> u64) -> Self {
+        let is_numbered = layout
+            .iter()
+            .any(|spec| transport_cc(&spec.extensions, 0).is_some());
         let mut slots = [(); SLOTS].map(|()| Slot {
             occupant: None,
             last: None,
@@ -88,14 +105,88 @@ impl Downlinks {
                 octets: 0,
                 active: false,
                 report: Block::default(),
+                choice: Choice::default(),
                 spec,
             });
         }
         Self {
             slots,
             transport_cc: 0,
+            is_numbered,
+            limits,
+            bandwidth: None,
+            allocated: 0,
             totals: Direction::default(),
         }
+    }
+
+    /// Takes note for the estimate of the connection that the packet numbered last went out with `length`
+    /// bytes.
+    #[inline]
+    pub(super) fn account(&mut self, now: Instant, length: usize) {
+        if !self.is_numbered {
+            return;
+        }
+        let limits = self.limits;
+        self.bandwidth
+            .get_or_insert_with(|| Box::new(Bandwidth::new(now, limits)))
+            .sent(now, self.transport_cc.wrapping_sub(1), length);
+    }
+
+    /// When padding is to be sent to learn what the connection takes.
+    pub(super) fn padding_due(&self) -> Option<Instant> {
+        self.bandwidth.as_ref()?.due()
+    }
+
+    /// Sends `bytes` of padding as packets of padding only on a retransmission stream: they carry numbers of
+    /// their own, so nothing is missing when one is lost. Returns whether that is possible.
+    pub(super) fn pad(
+        &mut self,
+        now: Instant,
+        to: PeerIndex,
+        bytes: usize,
+        egress: &mut impl Egress,
+    ) -> bool {
+        let mut left = bytes;
+        while left > 0 {
+            match self.pad_one(now, to, egress) {
+                Some(length) => left = left.saturating_sub(length),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn pad_one(&mut self, now: Instant, to: PeerIndex, egress: &mut impl Egress) -> Option<usize> {
+        let number = self.transport_cc;
+        let repairable = |track: &&mut Track| track.rtx().is_some();
+        let track = self
+            .tracks_mut()
+            .filter(repairable)
+            .max_by_key(|track| (track.active, track.packets))?;
+        let (ssrc, payload_type) = track.rtx()?;
+        let head = Outgoing {
+            marker: false,
+            payload_type,
+            sequence: track.rtx_sequence,
+            timestamp: track.rewriter.last_timestamp(),
+            ssrc,
+            transport_cc: transport_cc(&track.spec.extensions, number),
+        };
+        let buffer = egress.rtp_buffer(to)?;
+        let start = head.write(buffer)?;
+        let padding = buffer.get_mut(start..start + PADDING)?;
+        padding.fill(0);
+        padding[PADDING - 1] = PADDING as u8;
+        buffer[0] |= 0x20;
+        let length = start + PADDING;
+        egress.send_rtp(to, length);
+        track.rtx_sequence = track.rtx_sequence.wrapping_add(1);
+        self.transport_cc = number.wrapping_add(1);
+        self.totals.packets += 1;
+        self.totals.bytes += length as u64;
+        self.account(now, length);
+        Some(length)
     }
 
     /// Gives `peer` the slot that `who` had last, or else a free one.
@@ -127,6 +218,12 @@ impl Downlinks {
     /// The m-line `source` on which `peer` is received.
     pub(super) fn track_of(&mut self, peer: PeerIndex, source: Source) -> Option<&mut Track> {
         self.slot_of(peer)?.tracks[source.index()].as_mut()
+    }
+
+    /// As [`track_of`](Self::track_of), to look at.
+    pub(super) fn seen_as(&self, peer: PeerIndex, source: Source) -> Option<&Track> {
+        let slot = self.slots.iter().find(|slot| slot.occupant == Some(peer))?;
+        slot.tracks[source.index()].as_ref()
     }
 
     pub(super) fn tracks(&self) -> impl Iterator<Item = &Track> {
@@ -202,7 +299,7 @@ impl Downlinks {
         self.transport_cc = number.wrapping_add(1);
         self.totals.packets += 1;
         self.totals.bytes += length as u64;
-        Delivery::Sent
+        Delivery::Sent(length)
     }
 
     /// Sends packets again that `request` asks for and `find` still has the payload of.
@@ -261,6 +358,7 @@ impl Downlinks {
         self.totals.packets += 1;
         self.totals.bytes += end as u64;
         self.totals.retransmissions += 1;
+        self.account(request.now, end);
         Some(())
     }
 }
@@ -270,6 +368,7 @@ impl Slot {
     pub(super) fn stop(&mut self) {
         for track in self.tracks.iter_mut().flatten() {
             track.rewriter.stop();
+            track.choice = Choice::default();
         }
     }
 }
@@ -282,6 +381,21 @@ pub(super) struct PayloadTypes {
 }
 
 impl Track {
+    /// The layer to forward; sound has one that is always forwarded.
+    pub(super) const fn shown(&self) -> Option<usize> {
+        if self.spec.source.is_audio() {
+            Some(0)
+        } else {
+            self.choice.shown
+        }
+    }
+
+    /// SSRC and payload type of retransmissions, if they are agreed.
+    fn rtx(&self) -> Option<(u32, u8)> {
+        let payload_type = self.spec.payloads.iter().find_map(|payload| payload.rtx)?;
+        Some((self.spec.rtx_ssrc?, payload_type))
+    }
+
     /// The payload types agreed for `codec`.
     pub(super) fn payload_types(&self, codec: Codec) -> Option<PayloadTypes> {
         let agreed = self.spec.payloads.iter().find(|payload| payload.codec == codec)?;

@@ -24,8 +24,9 @@ impl Room {
                     .targets()
                     .for_each(|ssrc| self.picture_lost(now, peer, ssrc, egress)),
                 Rtcp::Nack(nack) => self.packets_lost(now, peer, nack, egress),
-                // Bandwidth estimation per receiver will start here.
-                Rtcp::TransportCc(_) | Rtcp::Other { .. } => {}
+                Rtcp::TransportCc(feedback) => self.arrivals_reported(now, peer, &feedback),
+                // We number what we send, which tells more.
+                Rtcp::ReceiverEstimate { .. } | Rtcp::Other { .. } => {}
                 Rtcp::Pli { media } => self.picture_lost(now, peer, media, egress),
                 Rtcp::ReceiverReport(report) => self.reported(now, peer, report.blocks()),
                 Rtcp::SenderReport(report) => {
@@ -43,7 +44,7 @@ impl Room {
             std::array::from_fn(|slot| state.downlinks.slots[slot].occupant);
         for publisher in occupants.into_iter().flatten() {
             for source in Source::ALL {
-                self.request_keyframe(now, peer, publisher, source);
+                self.request_keyframe(peer, publisher, source);
             }
             self.ask_for_keyframes(now, publisher, egress);
         }
@@ -56,7 +57,7 @@ impl Room {
             .filter(|receiver| *receiver != peer)
         {
             for source in Source::ALL {
-                self.request_keyframe(now, receiver, peer, source);
+                self.request_keyframe(receiver, peer, source);
             }
         }
         self.ask_for_keyframes(now, peer, egress);
@@ -68,23 +69,26 @@ impl Room {
             return;
         };
         state.downlinks.totals.keyframe_requests += 1;
-        self.request_keyframe(now, peer, publisher, source);
+        self.request_keyframe(peer, publisher, source);
         self.ask_for_keyframes(now, publisher, egress);
     }
 
     /// Notes that `receiver` needs a key frame of a publisher's source: of the layer it shows and of the
     /// one it should show.
-    fn request_keyframe(&mut self, now: Instant, receiver: PeerIndex, publisher: PeerIndex, source: Source) {
+    fn request_keyframe(&mut self, receiver: PeerIndex, origin: PeerIndex, source: Source) {
         if source.is_audio() {
             return;
         }
-        let target = self.target_layer(now, publisher, source);
-        let Some((receiver, publisher)) = self.pair_mut(receiver, publisher) else {
+        let Some((receiver, publisher)) = self.pair_mut(receiver, origin) else {
             return;
         };
         if !super::grant::allowed(publisher.grant, receiver.id, source) {
             return;
         }
+        let target = receiver
+            .downlinks
+            .track_of(origin, source)
+            .and_then(|track| track.shown());
         let shown = receiver
             .downlinks
             .tracks()

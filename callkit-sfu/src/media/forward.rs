@@ -42,11 +42,14 @@ impl Room {
             return;
         };
 
-        let target = self.target_layer(now, peer, incoming.place.source);
+        if self.is_unsettled || (incoming.is_first && !incoming.place.source.is_audio()) {
+            self.choose_again(now);
+        }
+        self.keep_adapting(now);
         let mut kept = None;
         for to in (0..MAX_PARTICIPANTS).map(PeerIndex) {
             if to != peer {
-                self.forward_to(now, peer, to, &incoming, target, &mut kept, egress);
+                self.forward_to(now, peer, to, &incoming, &mut kept, egress);
             }
         }
 
@@ -66,26 +69,12 @@ impl Room {
         }
     }
 
-    /// The layer of a publisher's source to show.
-    pub(super) fn target_layer(&self, now: Instant, publisher: PeerIndex, source: Source) -> Option<usize> {
-        let (layers, count) = self.peer(publisher)?.uplinks.layers(source);
-        if count < 2 {
-            return Some(0);
-        }
-        self.config.layers.select(now, &layers[..count])
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the body of the loop in `handle_rtp`, with its state"
-    )]
     fn forward_to(
         &mut self,
         now: Instant,
         from: PeerIndex,
         to: PeerIndex,
         incoming: &Incoming<'_>,
-        target: Option<usize>,
         kept: &mut Option<Kept>,
         egress: &mut impl Egress,
     ) {
@@ -94,7 +83,7 @@ impl Room {
             return;
         };
         let (publisher, receiver): (&mut Peer, &mut Peer) = (publisher, receiver);
-        let types = match decide(now, publisher, receiver, from, incoming, target) {
+        let types = match decide(now, publisher, receiver, from, incoming) {
             Verdict::Forward(types) => types,
             Verdict::Pass => return,
             Verdict::AwaitKeyframe => {
@@ -133,7 +122,8 @@ impl Room {
             .downlinks
             .send(from, to, incoming, rewritten, types, egress)
         {
-            Delivery::Sent => {
+            Delivery::Sent(length) => {
+                receiver.downlinks.account(now, length);
                 let due = *receiver.report_due.get_or_insert(now + FIRST_REPORT);
                 self.arm(Some(due));
             }
@@ -151,7 +141,6 @@ fn decide(
     receiver: &mut Peer,
     from: PeerIndex,
     incoming: &Incoming<'_>,
-    target: Option<usize>,
 ) -> Verdict {
     let place = incoming.place;
     if !receiver.ready {
@@ -169,7 +158,7 @@ fn decide(
     if track.rewriter.fed_by() == Some(incoming.run) {
         return Verdict::Forward(types);
     }
-    if incoming.payload.is_empty() || target != Some(place.layer) {
+    if incoming.payload.is_empty() || track.shown() != Some(place.layer) {
         return Verdict::Pass;
     }
     if !incoming.frame.starts_keyframe {

@@ -32,6 +32,12 @@ pub fn allowed(from: Grant, to: ParticipantId, source: Source) -> bool {
     }
 }
 
+/// Whether anything at all goes from a sender with grant `from` to the participant `to`.
+#[must_use]
+pub fn is_received(from: Grant, to: ParticipantId) -> bool {
+    Source::ALL.into_iter().any(|source| allowed(from, to, source))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

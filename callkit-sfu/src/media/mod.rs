@@ -4,6 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`room`] | participants, slots, timers; its packet path and its RTCP are files of their own |
+//! | [`allocation`] | what of the video a receiver gets; `adapt` does it for the room |
 //! | [`bandwidth`] | how much each receiver's connection takes |
 //! | [`cache`] | what is kept for retransmission |
 //! | [`codec`] | key frames and picture counters in payloads |
@@ -11,13 +12,14 @@
 //! | [`clock`] | NTP time of the server and of publishers |
 //! | [`grant`] | who may hear and see whom |
 //! | [`keyframe`] | throttled key frame requests |
-//! | [`layer`] | the choice of a simulcast layer |
 //! | [`nack`] | asking for lost packets |
 //! | [`reception`] | duplicates, padding taken out of the numbering, receiver report figures |
 //! | [`recorder`] | transport-wide arrival feedback |
 //! | [`rewrite`] | continuous numbers towards a receiver |
 //! | [`stats`], `tracks` | counters of participants and of their tracks |
 
+mod adapt;
+pub mod allocation;
 pub mod bandwidth;
 pub mod cache;
 pub mod clock;
@@ -28,7 +30,6 @@ mod feedback;
 mod forward;
 pub mod grant;
 pub mod keyframe;
-pub mod layer;
 pub mod nack;
 pub mod reception;
 pub mod recorder;
@@ -43,10 +44,9 @@ mod uplink;
 pub use clock::NtpTime;
 pub use demand::{CameraDemand, Demand, ScreenDemand};
 pub use grant::{Grant, allowed};
-pub use layer::{BestLive, LayerPolicy, LayerState};
 pub use room::{JoinRefused, MAX_PARTICIPANTS, Room, RoomConfig};
-pub use tracks::TrackStats;
 pub use stats::{Direction, Drops, PeerStats};
+pub use tracks::TrackStats;
 
 /// Some moment for tests; what follows is virtual time.
 #[cfg(test)]

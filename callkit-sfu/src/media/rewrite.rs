@@ -75,6 +75,12 @@ impl Rewriter {
         self.number
     }
 
+    /// Timestamp sent last.
+    #[must_use]
+    pub const fn last_timestamp(&self) -> u32 {
+        self.timestamp
+    }
+
     /// Ends the feed; the next one continues the numbers.
     pub const fn stop(&mut self) {
         self.feed = None;

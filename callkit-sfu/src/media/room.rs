@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use callkit_core::id::ParticipantId;
 
+use super::adapt::Upstream;
+use super::bandwidth::Limits;
 use super::clock::{NtpTime, ServerClock};
 use super::downlink::Downlinks;
-use super::grant::Grant;
-use super::layer::{BestLive, LayerPolicy};
+use super::grant::{Grant, is_received};
 use super::reception::Reception;
 use super::stats::{Direction, PeerStats};
 use super::uplink::Uplinks;
@@ -32,8 +33,8 @@ pub struct RoomConfig {
     /// of a shared screen. At 2 Mbit/s 128 KiB are half a second: less fails to repair on long paths, more is
     /// memory per participant.
     pub retransmission_bytes: usize,
-    /// Chooses simulcast layers.
-    pub layers: Box<dyn LayerPolicy>,
+    /// Bounds of what receivers' connections are taken to carry.
+    pub bandwidth: Limits,
 }
 
 impl RoomConfig {
@@ -44,7 +45,7 @@ impl RoomConfig {
             seed,
             ntp,
             retransmission_bytes: 128 * 1024,
-            layers: Box::new(BestLive::default()),
+            bandwidth: Limits::default(),
         }
     }
 }
@@ -67,6 +68,10 @@ pub(super) struct Peer {
     pub(super) downlinks: Downlinks,
     pub(super) rtt: Option<Duration>,
     pub(super) report_due: Option<Instant>,
+    /// Since when it can be sent to.
+    pub(super) since: Instant,
+    /// What it was told to send.
+    pub(super) upstream: Upstream,
     /// The SSRC that our feedback to this participant comes from.
     pub(super) local_ssrc: u32,
 }
@@ -80,6 +85,11 @@ pub struct Room {
     pub(super) next_ring: u32,
     next_run: u32,
     random: u64,
+    /// When allocation was last done and is next; `None` while nothing flows.
+    pub(super) adapted: Instant,
+    pub(super) adapt_due: Option<Instant>,
+    /// Something changed since the last decision that makes it wrong.
+    pub(super) is_unsettled: bool,
     /// Nothing is due before this moment.
     wake: Option<Instant>,
 }
@@ -97,6 +107,9 @@ impl Room {
             next_ring: 0,
             next_run: 0,
             random: config.seed,
+            adapted: now,
+            adapt_due: None,
+            is_unsettled: false,
             wake: None,
             config,
         }
@@ -191,7 +204,8 @@ impl Room {
         let uplinks = Uplinks::new(layout.uplinks, now, self.next_run);
         self.next_run = self.next_run.wrapping_add(1 << 20);
         let random = &mut self.random;
-        let mut downlinks = Downlinks::new(layout.downlinks, &mut || split_mix(random));
+        let limits = self.config.bandwidth;
+        let mut downlinks = Downlinks::new(layout.downlinks, limits, &mut || split_mix(random));
         match self.peers[place].take() {
             Some(before) => {
                 for (slot, before) in downlinks.slots.iter_mut().zip(&before.downlinks.slots) {
@@ -200,15 +214,11 @@ impl Room {
                 }
             }
             None => {
-                for (other, who) in self.participants() {
-                    downlinks.assign(other, who);
+                for (other, peer) in self.others(index) {
+                    if is_received(peer.grant, id) {
+                        downlinks.assign(other, peer.id);
+                    }
                 }
-            }
-        }
-        for peer in self.peers.iter_mut().flatten() {
-            peer.downlinks.assign(index, id);
-            if let Some(slot) = peer.downlinks.slot_of(index) {
-                slot.stop();
             }
         }
         self.peers[place] = Some(Box::new(Peer {
@@ -219,29 +229,62 @@ impl Room {
             downlinks,
             rtt: None,
             report_due: None,
+            since: now,
+            upstream: Upstream::default(),
             local_ssrc,
         }));
+        self.place_at_others(index);
+        self.is_unsettled = true;
+        self.adapt_soon(now);
         Ok(index)
     }
 
     /// Changes what a participant may send to the others. What they receive of it starts with a key frame.
+    /// Who receives nothing of him has no place for him: [`slots`](Self::slots) of the others may change.
     pub fn set_grant(&mut self, peer: PeerIndex, grant: Grant) {
         let Some(state) = self.peer_mut(peer) else { return };
         state.grant = grant;
-        for slot in self
-            .peers
-            .iter_mut()
-            .flatten()
-            .filter_map(|other| other.downlinks.slot_of(peer))
-        {
-            slot.stop();
+        self.place_at_others(peer);
+        self.is_unsettled = true;
+        self.arm(Some(self.adapted));
+        self.adapt_due = Some(self.adapted);
+    }
+
+    /// Gives `peer` a slot at each other who receives something of him, and at nobody else.
+    fn place_at_others(&mut self, peer: PeerIndex) {
+        let Some((id, grant)) = self.peer(peer).map(|state| (state.id, state.grant)) else {
+            return;
+        };
+        for (place, other) in self.peers.iter_mut().enumerate() {
+            let Some(other) = other.as_deref_mut().filter(|_| place != peer.0) else {
+                continue;
+            };
+            if is_received(grant, other.id) {
+                other.downlinks.assign(peer, id);
+                if let Some(slot) = other.downlinks.slot_of(peer) {
+                    slot.stop();
+                }
+            } else {
+                other.downlinks.release(peer);
+            }
         }
+    }
+
+    /// Everybody but `peer`.
+    pub(super) fn others(&self, peer: PeerIndex) -> impl Iterator<Item = (PeerIndex, &Peer)> {
+        let peers = self.peers.iter().enumerate();
+        peers.filter_map(move |(place, other)| {
+            Some((PeerIndex(place), other.as_deref()?)).filter(|(place, _)| *place != peer)
+        })
     }
 
     /// The participant can be sent to: it gets key frames of what it is to see.
     pub fn ready(&mut self, now: Instant, peer: PeerIndex, egress: &mut impl Egress) {
         if let Some(state) = self.peer_mut(peer) {
             state.ready = true;
+            state.since = now;
+            self.choose(now, peer);
+            self.adapt_soon(now);
             self.refresh_received(now, peer, egress);
         }
     }
@@ -259,12 +302,18 @@ impl Room {
     /// The participant's network path changed and packets were probably lost in both directions: key
     /// frames are asked of him and of those he receives.
     pub fn path_changed(&mut self, now: Instant, peer: PeerIndex, egress: &mut impl Egress) {
+        if let Some(bandwidth) = self
+            .peer_mut(peer)
+            .and_then(|peer| peer.downlinks.bandwidth.as_mut())
+        {
+            bandwidth.path_changed(now);
+        }
         self.refresh_sent(now, peer, egress);
         self.refresh_received(now, peer, egress);
     }
 
     /// The participant is gone. His slots at the others are free, and his again if he comes back.
-    pub fn leave(&mut self, _now: Instant, peer: PeerIndex, _egress: &mut impl Egress) {
+    pub fn leave(&mut self, now: Instant, peer: PeerIndex, _egress: &mut impl Egress) {
         let Some(place) = self.peers.get_mut(peer.0) else {
             return;
         };
@@ -276,6 +325,8 @@ impl Room {
         }
         if self.is_empty() {
             self.wake = None;
+        } else {
+            self.adapt_soon(now);
         }
     }
 
@@ -287,13 +338,17 @@ impl Room {
         for index in (0..MAX_PARTICIPANTS).map(PeerIndex) {
             self.ask_again(now, index, egress);
             self.report(now, index, egress);
+            self.pad(now, index, egress);
         }
-        let dues = self
-            .peers
-            .iter()
-            .flatten()
-            .flat_map(|peer| [peer.uplinks.due(now), peer.report_due]);
-        self.wake = dues.flatten().min();
+        self.adapt(now, egress);
+        let dues = self.peers.iter().flatten().flat_map(|peer| {
+            [
+                peer.uplinks.due(now),
+                peer.report_due,
+                peer.downlinks.padding_due(),
+            ]
+        });
+        self.wake = dues.chain([self.adapt_due]).flatten().min();
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` while nothing flows.

@@ -67,7 +67,7 @@ impl Room {
                     lost: if is_reported { i64::from(report.lost) } else { 0 },
                     left_out: track.rewriter.last_number() as i64 - i64::from(track.packets),
                     jitter: is_reported.then(|| time(report.jitter, source)),
-                    paused: false,
+                    paused: track.choice.is_paused,
                     layers_missed: missed(now, line, track.rewriter.fed_by()),
                 }
             })

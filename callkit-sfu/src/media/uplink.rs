@@ -1,12 +1,12 @@
 //! What a participant sends: which SSRC is which layer of which source, and the receiving state of each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::allocation::SILENCE;
 use super::cache::PayloadRing;
 use super::clock::{PublisherClock, StreamClock};
 use super::codec::Frame;
 use super::keyframe::KeyframeRequests;
-use super::layer::LayerState;
 use super::nack::{Gap, NackGenerator};
 use super::reception::{Arrival, ReceiveWindow, Reception};
 use super::recorder::ArrivalRecorder;
@@ -36,6 +36,11 @@ pub(super) struct Stream {
     pub(super) keyframes: KeyframeRequests,
     pub(super) reception: Reception,
     pub(super) clock: Option<StreamClock>,
+    /// Bytes of media for the receivers, and the rate measured from it.
+    forwarded: u64,
+    measured: u64,
+    /// Bits per second lately.
+    pub(super) rate: u64,
     window: ReceiveWindow,
 }
 
@@ -50,8 +55,19 @@ impl Stream {
             keyframes: KeyframeRequests::default(),
             reception: Reception::default(),
             clock: None,
+            forwarded: 0,
+            measured: 0,
+            rate: 0,
             window: ReceiveWindow::new(),
         }
+    }
+}
+
+impl Stream {
+    /// Whether something of it came lately.
+    pub(super) fn is_live(&self, now: Instant) -> bool {
+        self.last_packet
+            .is_some_and(|last| now.saturating_duration_since(last) <= SILENCE)
     }
 }
 
@@ -77,6 +93,8 @@ pub(super) struct Incoming<'p> {
     pub(super) place: Place,
     pub(super) run: u32,
     pub(super) codec: Codec,
+    /// The stream was off until now.
+    pub(super) is_first: bool,
     /// Extended number, with padding packets taken out.
     pub(super) number: u64,
     pub(super) timestamp: u32,
@@ -249,6 +267,7 @@ impl Uplinks {
                 Gap::Repaired | Gap::Tracked => {}
             }
         }
+        let is_first = !stream.is_live(now);
         if payload.is_empty() {
             self.drops.padding += 1;
             if stream.window.remove(number) {
@@ -256,6 +275,7 @@ impl Uplinks {
             }
         } else {
             stream.last_packet = Some(now);
+            stream.forwarded += packet.size() as u64;
         }
         let Some(number) = stream.window.compact(number) else {
             self.drops.too_old += 1;
@@ -269,6 +289,7 @@ impl Uplinks {
             place,
             run: stream.run,
             codec: agreed.codec,
+            is_first,
             number,
             timestamp: packet.timestamp(),
             marker: packet.marker(),
@@ -310,14 +331,25 @@ impl Uplinks {
         Some(place)
     }
 
-    /// The states of the layers of a source, and how many there are.
-    pub(super) fn layers(&self, source: Source) -> ([LayerState; MAX_LAYERS], usize) {
-        let mut states = [LayerState { last_packet: None }; MAX_LAYERS];
-        let streams = self.line(source).map_or(&[][..], |line| &line.streams);
-        for (state, stream) in states.iter_mut().zip(streams) {
-            state.last_packet = stream.last_packet;
+    /// The names of the layers of a source.
+    pub(super) fn rids(&self, source: Source) -> &[String] {
+        self.line(source).map_or(&[], |line| &line.spec.rids)
+    }
+
+    /// Measures the rates of all streams over the time since the last call.
+    pub(super) fn measure(&mut self, elapsed: Duration) {
+        let micros = elapsed.as_micros().max(1) as u64;
+        for (_, stream) in self.streams_mut() {
+            let bits = (stream.forwarded - stream.measured) * 8;
+            stream.measured = stream.forwarded;
+            let rate = bits.saturating_mul(1_000_000) / micros;
+            // Half of it: single key frames do not look like a change of rate.
+            stream.rate = if stream.rate == 0 {
+                rate
+            } else {
+                (stream.rate + rate) / 2
+            };
         }
-        (states, streams.len().min(MAX_LAYERS))
     }
 
     /// The earliest moment at which something of this is due.

@@ -38,7 +38,7 @@ pub fn rtcp(bytes: &[u8]) {
             }
             rtcp::Rtcp::Bye(bye) => assert!(bye.sources().count() <= 31, "five bit count"),
             rtcp::Rtcp::Fir(fir) => assert!(fir.targets().count() <= bytes.len() / 8, "8 bytes per entry"),
-            rtcp::Rtcp::Pli { .. } | rtcp::Rtcp::Other { .. } => {}
+            rtcp::Rtcp::Pli { .. } | rtcp::Rtcp::ReceiverEstimate { .. } | rtcp::Rtcp::Other { .. } => {}
         }
     }
 }

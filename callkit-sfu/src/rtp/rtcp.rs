@@ -1,5 +1,6 @@
 //! RTCP compound packets: an iterator that borrows and a writer into a given buffer. RFC 3550 section 6
-//! (SR, RR, SDES, BYE), RFC 4585 (NACK, PLI), RFC 5104 (FIR), transport-wide feedback.
+//! (SR, RR, SDES, BYE), RFC 4585 (NACK, PLI), RFC 5104 (FIR), transport-wide feedback,
+//! draft-alvestrand-rmcat-remb-03 (REMB).
 
 use super::transport_cc::Feedback;
 
@@ -10,6 +11,8 @@ const BYE: u8 = 203;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const BLOCK: usize = 24;
+/// Name of REMB among the application layer feedback (draft-alvestrand-rmcat-remb-03 section 2.2).
+const REMB: &[u8] = b"REMB";
 
 /// One packet of a compound.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +32,11 @@ pub enum Rtcp<'a> {
     Pli {
         /// The SSRC whose picture is lost.
         media: u32,
+    },
+    /// What a receiver's connection takes, in bits per second.
+    ReceiverEstimate {
+        /// The total of all streams.
+        bitrate: u64,
     },
     /// What a receiver got.
     ReceiverReport(ReceiverReport<'a>),
@@ -109,6 +117,15 @@ fn read(count: u8, kind: u8, body: &[u8]) -> Option<Rtcp<'_>> {
         (PAYLOAD_FEEDBACK, 4) => Rtcp::Fir(Fir {
             entries: body.get(8..)?,
         }),
+        (PAYLOAD_FEEDBACK, 15) if body.get(8..12) == Some(REMB) && body.len() >= 16 => {
+            let exponent = u32::from(body[13] >> 2);
+            let mantissa = be32(body, 12) & 0x3_ffff;
+            Rtcp::ReceiverEstimate {
+                bitrate: u64::from(mantissa)
+                    .checked_mul(1 << exponent.min(62))
+                    .unwrap_or(u64::MAX),
+            }
+        }
         _ => return None,
     })
 }
@@ -398,6 +415,26 @@ impl<'b> Writer<'b> {
         true
     }
 
+    /// Says that all of `media` together (at most 32) should take no more than `bitrate` bits per second.
+    pub fn remb(&mut self, sender: u32, bitrate: u64, media: &[u32]) -> bool {
+        let media = &media[..media.len().min(32)];
+        let Some(body) = self.open(15, PAYLOAD_FEEDBACK, 4 + media.len()) else {
+            return false;
+        };
+        // 18 bits of mantissa, 6 of exponent; rounded down.
+        let exponent = (64 - bitrate.leading_zeros()).saturating_sub(18);
+        let mantissa = (bitrate >> exponent) as u32;
+        body[0..4].copy_from_slice(&sender.to_be_bytes());
+        body[4..8].fill(0);
+        body[8..12].copy_from_slice(REMB);
+        let head = (media.len() as u32) << 24 | exponent << 18 | mantissa;
+        body[12..16].copy_from_slice(&head.to_be_bytes());
+        for (ssrc, to) in media.iter().zip(body[16..].chunks_exact_mut(4)) {
+            to.copy_from_slice(&ssrc.to_be_bytes());
+        }
+        true
+    }
+
     /// Says that `ssrc` ends.
     pub fn bye(&mut self, ssrc: u32) -> bool {
         let Some(body) = self.open(1, BYE, 1) else {
@@ -476,6 +513,23 @@ mod tests {
             panic!("{packets:?}")
         };
         assert_eq!(fir.targets().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn bitrates_survive_within_their_precision() {
+        for bitrate in [0, 1, 40_000, 262_143, 262_144, 2_345_678, 10_000_000, u64::MAX] {
+            let mut buffer = [0u8; 64];
+            let mut writer = Writer::new(&mut buffer);
+            assert!(writer.remb(1, bitrate, &[7, 8]));
+            assert_eq!(writer.written(), 28);
+            let Rtcp::ReceiverEstimate { bitrate: read } = only(writer.finish()) else {
+                panic!()
+            };
+            assert!(
+                read <= bitrate && bitrate - read <= bitrate >> 17,
+                "{bitrate} {read}"
+            );
+        }
     }
 
     #[test]

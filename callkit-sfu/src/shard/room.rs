@@ -61,6 +61,8 @@ pub(super) struct RoomSlot {
     pub(super) dirty: bool,
     #[cfg(test)]
     pub(super) poisoned: bool,
+    #[cfg(test)]
+    pub(super) poisoned_timer: bool,
 }
 
 impl RoomSlot {
@@ -77,6 +79,8 @@ impl RoomSlot {
             dirty: false,
             #[cfg(test)]
             poisoned: false,
+            #[cfg(test)]
+            poisoned_timer: false,
         }
     }
 
@@ -231,12 +235,7 @@ impl RoomSlot {
         removed
     }
 
-    fn remove(
-        &mut self,
-        now: Instant,
-        participant: ParticipantId,
-        batch: &mut SendBatch,
-    ) -> Option<Peer> {
+    fn remove(&mut self, now: Instant, participant: ParticipantId, batch: &mut SendBatch) -> Option<Peer> {
         let place = self
             .peers
             .iter()
@@ -307,7 +306,9 @@ impl RoomSlot {
 
     /// Whether the participant `serial` is reached at `remote` and was heard from there lately.
     pub(super) fn is_using(&self, now: Instant, serial: u64, remote: Remote) -> bool {
-        let Some(place) = self.place(serial) else { return false };
+        let Some(place) = self.place(serial) else {
+            return false;
+        };
         let peer = &self.peers[place];
         let ice = peer.transport.ice();
         peer.phase != Phase::Gone
@@ -475,6 +476,8 @@ impl RoomSlot {
         random: &mut IdSource,
         batch: &mut SendBatch,
     ) {
+        #[cfg(test)]
+        assert!(!self.poisoned_timer, "a test wants this room to fail");
         for place in 0..self.peers.len() {
             let peer = &mut self.peers[place];
             let event = peer.transport.handle_timeout(now, random);
@@ -507,12 +510,24 @@ impl RoomSlot {
                 batch,
             },
         );
+        self.tell_demand();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) fn poll_timeout(&self, timeouts: &MediaTimeouts) -> Option<Instant> {
         let peers = self.peers.iter().filter_map(|peer| peer.poll_timeout(timeouts));
         peers.chain(self.media.poll_timeout()).min()
+    }
+
+    /// Passes on what publishers should send.
+    fn tell_demand(&mut self) {
+        while let Some((participant, demand)) = self.media.poll_demand() {
+            self.events.push(SfuEvent::Demand {
+                room: self.id,
+                participant,
+                demand,
+            });
+        }
     }
 
     fn tell_slots(&mut self) {

@@ -127,7 +127,11 @@ impl LossRate {
             self.series = None;
             // Far above what is used it would take the other half's place too late.
             let grown = self.bound * INCREASE;
-            self.bound = if grown > 2.0 * target { f64::INFINITY } else { grown };
+            self.bound = if grown > 2.0 * target {
+                f64::INFINITY
+            } else {
+                grown
+            };
         }
     }
 }
@@ -160,7 +164,9 @@ mod tests {
     #[test]
     fn a_policer_is_obeyed_and_growth_follows_when_it_ends() {
         let mut loss = LossRate::default();
-        let rate = run(&mut loss, 20, 2_000_000.0, |rate| (1.0 - 500_000.0 / rate).max(0.0));
+        let rate = run(&mut loss, 20, 2_000_000.0, |rate| {
+            (1.0 - 500_000.0 / rate).max(0.0)
+        });
         assert!((350_000.0..700_000.0).contains(&rate), "{rate}");
         let mut after = LossRate {
             since: 0.0,

@@ -152,10 +152,7 @@ impl Bandwidth {
         let at = self.micros(now);
         let (mut past, mut news) = (false, false);
         for status in feedback.statuses() {
-            match self
-                .history
-                .feedback(status.sequence, status.arrival.is_some())
-            {
+            match self.history.feedback(status.sequence, status.arrival.is_some()) {
                 Fate::Arrived { sent, was_missing } => {
                     let Some(arrival) = status.arrival else { continue };
                     let arrived = arrival * TICK_MICROS as i64;

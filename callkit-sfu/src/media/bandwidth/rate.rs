@@ -208,10 +208,7 @@ impl Rate {
         if let Some(acked) = seen.acked {
             // Half of a peak is forgotten within 1.5 s.
             self.peak = (self.peak * 0.63_f64.powf(elapsed)).max(acked);
-            if self
-                .capacity
-                .is_some_and(|known| known.compare(acked).is_gt())
-            {
+            if self.capacity.is_some_and(|known| known.compare(acked).is_gt()) {
                 self.capacity = None;
             }
         }
@@ -303,7 +300,11 @@ mod tests {
         for step in 0..3000 {
             rate.update(seen(f64::from(step) / 10.0, Usage::Normal, 400_000.0));
         }
-        assert!((590_000.0..=611_000.0).contains(&rate.target()), "{}", rate.target());
+        assert!(
+            (590_000.0..=611_000.0).contains(&rate.target()),
+            "{}",
+            rate.target()
+        );
     }
 
     #[test]

@@ -59,8 +59,10 @@ impl Path {
         self.free = waits + Duration::from_secs_f64(size as f64 * 8.0 / self.capacity);
         let jitter = Duration::from_micros(self.random.next_u64() % (self.jitter_micros + 1));
         let arrival = self.free + Duration::from_millis(20) + jitter;
-        self.arrivals
-            .push((self.now, Some((arrival - self.start).as_micros() as u64 / TICK_MICROS)));
+        self.arrivals.push((
+            self.now,
+            Some((arrival - self.start).as_micros() as u64 / TICK_MICROS),
+        ));
     }
 
     /// A flow of `rate` of the estimate (at most) for a while; reports come back after 30 ms.
@@ -137,7 +139,11 @@ impl Path {
 fn it_settles_a_little_below_the_capacity_and_keeps_the_queue_short() {
     let mut path = Path::new(1_500_000.0);
     path.run(20.0, 3_000_000, |estimate| estimate as f64 * 0.95);
-    assert!((1_000_000.0..1_600_000.0).contains(&path.estimate()), "{}", path.estimate());
+    assert!(
+        (1_000_000.0..1_600_000.0).contains(&path.estimate()),
+        "{}",
+        path.estimate()
+    );
     let delay = path.free.saturating_duration_since(path.now);
     assert!(delay < Duration::from_millis(150), "{delay:?}");
 }
@@ -151,7 +157,11 @@ fn p19_three_to_a_third_to_three_megabits_is_followed_and_recovered_within_ten_s
     path.run(2.0, 2_500_000, |estimate| estimate as f64);
     assert!(path.estimate() < 400_000.0, "{}", path.estimate());
     path.run(13.0, 2_500_000, |estimate| estimate as f64);
-    assert!((120_000.0..400_000.0).contains(&path.estimate()), "{}", path.estimate());
+    assert!(
+        (120_000.0..400_000.0).contains(&path.estimate()),
+        "{}",
+        path.estimate()
+    );
     path.capacity = 3_000_000.0;
     path.run(8.0, 2_500_000, |estimate| estimate.min(2_500_000) as f64);
     assert!(path.estimate() >= 2_000_000.0, "{}", path.estimate());
@@ -183,7 +193,9 @@ fn wireless_jitter_and_loss_leave_a_usable_estimate() {
     let mut path = Path::new(20_000_000.0);
     path.jitter_micros = 30_000;
     path.loss = 0.05;
-    path.run(20.0, 2_500_000, |estimate| (0.95 * estimate as f64).min(2_000_000.0));
+    path.run(20.0, 2_500_000, |estimate| {
+        (0.95 * estimate as f64).min(2_000_000.0)
+    });
     assert!(path.estimate() >= 1_500_000.0, "{}", path.estimate());
 }
 
@@ -197,7 +209,11 @@ fn p19_silence_of_the_receiver_lowers_the_estimate_and_its_return_raises_it() {
     assert!(path.estimate() < 0.6 * before, "{}", path.estimate());
     path.loss = 0.0;
     path.run(10.0, 2_500_000, |estimate| estimate.min(2_000_000) as f64);
-    assert!(path.estimate() >= 0.8 * before.min(2_000_000.0), "{}", path.estimate());
+    assert!(
+        path.estimate() >= 0.8 * before.min(2_000_000.0),
+        "{}",
+        path.estimate()
+    );
 }
 
 #[test]

@@ -244,8 +244,11 @@ mod tests {
         let mut trend = Trend::default();
         assert!(!feed(&mut trend, 0, 200, |_| 50_000));
         // Twice as much is sent as gets through.
-        assert!(feed(&mut trend, 200, 50, |number| 50_000 + (number as i64 - 200) * 10_000));
-        feed(&mut trend, 250, 100, |number| 550_000 - (number as i64 - 250) * 2_000);
+        assert!(feed(&mut trend, 200, 50, |number| 50_000
+            + (number as i64 - 200) * 10_000));
+        feed(&mut trend, 250, 100, |number| {
+            550_000 - (number as i64 - 250) * 2_000
+        });
         assert_eq!(trend.usage(), Usage::Under);
     }
 
@@ -256,7 +259,9 @@ mod tests {
         feed(&mut trend, 0, 500, |_| (random.next_u64() % 30_000) as i64);
         let mut over = 0;
         for number in 500..5000 {
-            over += u32::from(feed(&mut trend, number, 1, |_| (random.next_u64() % 30_000) as i64));
+            over += u32::from(feed(&mut trend, number, 1, |_| {
+                (random.next_u64() % 30_000) as i64
+            }));
         }
         assert!(over < 45, "{over} of 4500");
     }
@@ -271,6 +276,9 @@ mod tests {
             trend.arrived(sent, arrived);
             assert!(trend.threshold.is_finite() && trend.sum.is_finite());
         }
-        assert!(!feed(&mut trend, 2_000_000, 100, |_| 0), "and it is usable afterwards");
+        assert!(
+            !feed(&mut trend, 2_000_000, 100, |_| 0),
+            "and it is usable afterwards"
+        );
     }
 }

@@ -322,6 +322,7 @@ fn a_codec_that_the_receiver_did_not_agree_to_is_not_sent() {
 #[test]
 fn an_idle_room_wants_nothing() {
     let mut world = World::of(3);
+    world.pass(ms(0));
     assert_eq!(world.room.poll_timeout(), None);
     let mut sender = Sender::new(1, Source::Camera, None, 77);
     for at in 0..100 {

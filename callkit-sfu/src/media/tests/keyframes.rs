@@ -83,6 +83,7 @@ fn full_intra_requests_count_like_picture_losses() {
 #[test]
 fn a_request_for_a_stream_of_nobody_is_ignored() {
     let (mut world, _) = flowing();
+    world.pass(ms(0));
     world.rtcp(TWO, |writer| {
         writer.pli(1, 77);
         writer.pli(1, down_ssrc(2, 1, Source::Camera));
