@@ -83,6 +83,10 @@ pub struct SfuConfig {
     pub timeouts: MediaTimeouts,
     /// Participants per shard; a join beyond is refused. Default 2000.
     pub max_participants: usize,
+    /// New calls are refused while every media thread is busy for more than this share of a core, in percent; calls
+    /// that are there go on and take their participants. Above 95 the old calls suffer before new ones are refused.
+    /// Default 90.
+    pub busy_percent: u8,
     /// Events that wait for a slow receiver before quality events are left out. Default 4096.
     pub event_queue: usize,
 }
@@ -101,6 +105,7 @@ impl Default for SfuConfig {
             video: CodecSet::default_video(),
             timeouts: MediaTimeouts::default(),
             max_participants: 2000,
+            busy_percent: 90,
             event_queue: 4096,
         }
     }

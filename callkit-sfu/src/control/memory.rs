@@ -67,6 +67,7 @@ struct State {
     rooms: BTreeMap<RoomId, Vec<ParticipantId>>,
     calls: Vec<MediaCall>,
     refusal: Option<JoinError>,
+    overload: Option<JoinError>,
     holds_grants: bool,
     held: Vec<Waker>,
 }
@@ -128,6 +129,11 @@ impl MemoryMediaPlane {
         held.into_iter().for_each(Waker::wake);
     }
 
+    /// Has no room for new rooms until told `None`.
+    pub fn refuse_new_rooms(&self, error: Option<JoinError>) {
+        self.lock().overload = error;
+    }
+
     /// Produces an event, as if media had done so.
     pub fn emit(&self, event: SfuEvent) {
         (self.events)(event);
@@ -146,6 +152,10 @@ fn slots(people: &[ParticipantId], own: ParticipantId) -> Slots {
 
 #[async_trait]
 impl MediaPlane for MemoryMediaPlane {
+    fn admits(&self) -> Result<(), JoinError> {
+        self.lock().overload.clone().map_or(Ok(()), Err)
+    }
+
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError> {
         let JoinRequest {
             room,

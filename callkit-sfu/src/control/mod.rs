@@ -6,6 +6,8 @@
 mod config;
 mod memory;
 #[cfg(feature = "net")]
+mod placement;
+#[cfg(feature = "net")]
 mod sfu;
 
 use std::fmt;
@@ -217,6 +219,13 @@ impl SfuEvent {
 /// A participant hears and is heard by exactly whom the grant allows, whatever the page sends.
 #[async_trait]
 pub trait MediaPlane: fmt::Debug + Send + Sync + 'static {
+    /// Whether a new room would be taken just now. What is refused here is refused before calls that are under
+    /// way suffer from it; rooms that exist take their participants in any case.
+    ///
+    /// # Errors
+    /// [`JoinError::Overloaded`] or [`JoinError::AtCapacity`].
+    fn admits(&self) -> Result<(), JoinError>;
+
     /// Puts a participant into a room.
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError>;
 
@@ -238,6 +247,10 @@ pub trait MediaPlane: fmt::Debug + Send + Sync + 'static {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<M: MediaPlane + ?Sized> MediaPlane for Arc<M> {
+    fn admits(&self) -> Result<(), JoinError> {
+        (**self).admits()
+    }
+
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError> {
         (**self).join(request).await
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,10 +10,12 @@ use callkit_core::id::{IdSource, ParticipantId, RoomId};
 use callkit_core::time::Clock;
 use tokio::sync::{mpsc, oneshot};
 
+use super::placement::{Placement, ShardView};
 use super::{JoinError, JoinRequest, Joined, MediaPlane, RestartRequest, SfuConfig, SfuEvent, TcpListen};
 use crate::media::Grant;
 use crate::sdp::{Candidate, Fingerprint, Offer};
 use crate::shard::driver::{Command, NotTaken, ShardHandle};
+use crate::shard::load::LoadMeter;
 use crate::shard::{Shard, ShardConfig, ShardSocket, ShardStats, TcpPlane, open_socket};
 use crate::transport::{DtlsIdentity, IdentityError};
 
@@ -76,11 +78,12 @@ pub enum SfuError {
     },
 }
 
-/// The media plane of a process: shards, each with a thread, a socket and its own rooms. A room is on the
-/// shard that its id says. Dropping it stops the threads, which say goodbye to the clients first.
+/// The media plane of a process: shards, each with a thread, a socket and its own rooms. A new room goes to the
+/// shard that has least to do. Dropping it stops the threads, which say goodbye to the clients first.
 #[derive(Debug)]
 pub struct Sfu {
     shards: Vec<ShardHandle>,
+    placement: Mutex<Placement>,
     listening: Vec<SocketAddr>,
     listening_tcp: Vec<SocketAddr>,
     candidates: Vec<SocketAddr>,
@@ -119,6 +122,7 @@ impl Sfu {
         let (sender, receiver) = mpsc::channel(config.event_queue.max(1));
         let mut sfu = Self {
             shards: Vec::with_capacity(config.shards),
+            placement: Mutex::new(Placement::new(config.shards, config.max_participants)),
             listening: Vec::with_capacity(config.shards),
             listening_tcp: Vec::new(),
             candidates: Vec::new(),
@@ -156,9 +160,11 @@ impl Sfu {
             let shard = Shard::new(own, Arc::clone(&identity), IdSource::from_entropy(shard_seed));
             let socket = ShardSocket::new(socket, config.segmentation)
                 .map_err(|source| SfuError::Bind { port, source })?;
+            let meter = LoadMeter::new(epoch.0, f64::from(config.busy_percent) / 100.0);
             let (clock, events) = (Arc::clone(&clock), sender.clone());
             let tcp = tcp.map(|(plane, _)| plane);
-            let handle = ShardHandle::spawn(number, config.pin_threads, shard, socket, tcp, clock, events)
+            let pin = config.pin_threads;
+            let handle = ShardHandle::spawn(number, pin, meter, shard, socket, tcp, clock, events)
                 .map_err(system("starting a media thread"))?;
             sfu.shards.push(handle);
         }
@@ -210,33 +216,46 @@ impl Sfu {
         }
     }
 
-    fn shard(&self, room: RoomId) -> &ShardHandle {
-        // Room ids are random: the remainder spreads them evenly, and nobody has to remember it.
-        let number = room.as_u128() % self.shards.len() as u128;
-        &self.shards[number as usize]
+    fn placement(&self) -> MutexGuard<'_, Placement> {
+        // No code under the lock can leave the state half changed.
+        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn views(&self) -> Vec<ShardView> {
+        let view = |shard: &ShardHandle| ShardView {
+            datagrams: shard.load().datagrams(),
+            is_over: shard.load().is_over(),
+        };
+        self.shards.iter().map(view).collect()
+    }
+
+    /// The shard that a room is on, if there is the room.
+    fn shard_of(&self, room: RoomId) -> Option<&ShardHandle> {
+        let number = self.placement().find(room)?;
+        self.shards.get(number)
     }
 
     /// Sends a command that may be refused, and waits for its outcome.
     async fn ask<T>(
         &self,
-        room: RoomId,
+        shard: &ShardHandle,
         command: impl FnOnce(oneshot::Sender<Result<T, JoinError>>) -> Command,
     ) -> Result<T, JoinError> {
         let (reply, answer) = oneshot::channel();
-        self.shard(room)
-            .send(command(reply))
-            .map_err(|not_taken| match not_taken {
-                NotTaken::Full => JoinError::Overloaded,
-                NotTaken::Stopped => JoinError::Stopped,
-            })?;
+        shard.send(command(reply)).map_err(|not_taken| match not_taken {
+            NotTaken::Full => JoinError::Overloaded,
+            NotTaken::Stopped => JoinError::Stopped,
+        })?;
         answer.await.unwrap_or(Err(JoinError::Stopped))
     }
 
-    /// Sends a command that must not be lost, waiting while the mailbox is full.
+    /// Sends a command that must not be lost, waiting while the mailbox is full. Without the room there is nothing
+    /// to do.
     async fn send_surely<T>(&self, room: RoomId, command: impl Fn(oneshot::Sender<T>) -> Command) {
+        let Some(shard) = self.shard_of(room) else { return };
         loop {
             let (reply, answer) = oneshot::channel();
-            match self.shard(room).send(command(reply)) {
+            match shard.send(command(reply)) {
                 Ok(()) => {
                     // No answer means that the shard has stopped, and the participant with it.
                     let _ = answer.await;
@@ -253,21 +272,15 @@ impl Sfu {
 
 /// Listens for a shard's TCP connections, whose UDP port is `udp`. Where the system chose that one, TCP takes
 /// another if need be.
-fn open_tcp(
-    config: &SfuConfig,
-    offset: u16,
-    udp: u16,
-) -> Result<Option<(TcpPlane, SocketAddr)>, SfuError> {
+fn open_tcp(config: &SfuConfig, offset: u16, udp: u16) -> Result<Option<(TcpPlane, SocketAddr)>, SfuError> {
     let port = match config.tcp {
         TcpListen::Off => return Ok(None),
         TcpListen::SamePort => udp,
         TcpListen::From(0) => 0,
-        TcpListen::From(first) => first
-            .checked_add(offset)
-            .ok_or(SfuError::Shards {
-                shards: config.shards,
-                port: first,
-            })?,
+        TcpListen::From(first) => first.checked_add(offset).ok_or(SfuError::Shards {
+            shards: config.shards,
+            port: first,
+        })?,
     };
     let opened = match TcpPlane::open(config.bind, port) {
         Err(error)
@@ -289,8 +302,26 @@ fn open_tcp(
     Ok(Some((plane, bound)))
 }
 
+/// Ends a join in the books, also if nobody waits for its outcome any more: it may have happened then.
+struct JoinUnderWay<'a> {
+    sfu: &'a Sfu,
+    room: RoomId,
+    participant: ParticipantId,
+    is_in: bool,
+}
+
+impl Drop for JoinUnderWay<'_> {
+    fn drop(&mut self) {
+        self.sfu.placement().end(self.room, self.participant, self.is_in);
+    }
+}
+
 #[async_trait]
 impl MediaPlane for Sfu {
+    fn admits(&self) -> Result<(), JoinError> {
+        self.placement().choose(&self.views()).map(drop)
+    }
+
     async fn join(&self, request: JoinRequest) -> Result<Joined, JoinError> {
         let JoinRequest {
             room,
@@ -300,14 +331,23 @@ impl MediaPlane for Sfu {
         } = request;
         // Parsed here: it is the most expensive part of a join and needs nothing of the shard.
         let offer = Box::new(Offer::parse(&offer)?);
-        self.ask(room, |reply| Command::Join {
+        let shard = self.placement().begin(room, &self.views())?;
+        let mut join = JoinUnderWay {
+            sfu: self,
+            room,
+            participant,
+            is_in: true,
+        };
+        let command = |reply| Command::Join {
             room,
             participant,
             offer,
             grant,
             reply,
-        })
-        .await
+        };
+        let joined = self.ask(&self.shards[shard], command).await;
+        join.is_in = joined.is_ok();
+        joined
     }
 
     async fn set_grant(&self, room: RoomId, participant: ParticipantId, grant: Grant) {
@@ -327,7 +367,8 @@ impl MediaPlane for Sfu {
             offer,
         } = request;
         let offer = Box::new(Offer::parse(&offer)?);
-        self.ask(room, |reply| Command::Restart {
+        let shard = self.shard_of(room).ok_or(JoinError::CannotRestart)?;
+        self.ask(shard, |reply| Command::Restart {
             room,
             participant,
             offer,
@@ -343,10 +384,12 @@ impl MediaPlane for Sfu {
             reply,
         })
         .await;
+        self.placement().left(room, participant);
     }
 
     async fn close_room(&self, room: RoomId) {
         self.send_surely(room, |reply| Command::CloseRoom { room, reply })
             .await;
+        self.placement().closed(room);
     }
 }

@@ -12,8 +12,10 @@ use callkit_core::id::{ParticipantId, RoomId};
 use callkit_core::time::Clock;
 use tokio::sync::{mpsc, oneshot};
 
-use super::socket::ShardSocket;
-use super::sys::{self, WakeReceiver, Waker};
+use super::load::{LoadMeter, SharedLoad};
+use super::pace::Pace;
+use super::socket::{RECEIVE_BATCH, ReceiveBuffers, ShardSocket};
+use super::sys::{self, Ready, WakeReceiver, Waker};
 use super::tcp::{Outlets, TcpPlane};
 use super::{SendBatch, Shard, ShardStats};
 use crate::control::{JoinError, Joined, SfuEvent};
@@ -24,6 +26,9 @@ use crate::sdp::Offer;
 const MAILBOX: usize = 512;
 /// Commands and receive batches that are handled before the other gets its turn.
 const TURN: usize = 8;
+/// How late a timer may be while nothing else wakes the thread. Timers that fall into that time cost one wake-up
+/// together, and mostly none, because datagrams come anyway.
+const SLACK: Duration = Duration::from_millis(2);
 /// How soon a full event queue is tried again.
 const EVENT_RETRY: Duration = Duration::from_millis(20);
 /// Events that may wait for a full queue before the unimportant ones are left out.
@@ -72,6 +77,7 @@ pub(crate) enum Command {
 pub(crate) struct ShardHandle {
     mailbox: SyncSender<Command>,
     waker: Waker,
+    load: Arc<SharedLoad>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -84,10 +90,15 @@ pub(crate) enum NotTaken {
 }
 
 impl ShardHandle {
-    /// Starts a thread for `shard` on `socket`.
+    /// Starts a thread for `shard` on `socket`; `meter` says when it is too busy for more.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct would only repeat the names"
+    )]
     pub(crate) fn spawn(
         number: usize,
         pin: bool,
+        meter: LoadMeter,
         shard: Shard,
         socket: ShardSocket,
         tcp: Option<TcpPlane>,
@@ -97,6 +108,7 @@ impl ShardHandle {
         let (mailbox, commands) = sync_channel(MAILBOX);
         let (waker, wake) = sys::waker()?;
         let stop = Arc::new(AtomicBool::new(false));
+        let load = Arc::new(SharedLoad::default());
         let mut driver = Driver {
             shard,
             socket,
@@ -110,6 +122,12 @@ impl ShardHandle {
             stop: Arc::clone(&stop),
             batch: SendBatch::new(),
             bytes_in: 0,
+            datagrams_in: 0,
+            receives: 0,
+            waits: 0,
+            pace: Pace::default(),
+            meter,
+            load: Arc::clone(&load),
         };
         let thread = std::thread::Builder::new()
             .name(format!("sfu-{number}"))
@@ -125,9 +143,15 @@ impl ShardHandle {
         Ok(Self {
             mailbox,
             waker,
+            load,
             stop,
             thread: Some(thread),
         })
+    }
+
+    /// How busy the thread is.
+    pub(crate) fn load(&self) -> &SharedLoad {
+        &self.load
     }
 
     /// Puts a command into the mailbox.
@@ -173,6 +197,12 @@ struct Driver {
     stop: Arc<AtomicBool>,
     batch: SendBatch,
     bytes_in: u64,
+    datagrams_in: u64,
+    receives: u64,
+    waits: u64,
+    pace: Pace,
+    meter: LoadMeter,
+    load: Arc<SharedLoad>,
 }
 
 impl Driver {
@@ -186,25 +216,28 @@ impl Driver {
             self.flush(now);
             self.hand_out_events();
 
-            let due = self
-                .shard
-                .poll_timeout()
-                .map(|due| due.saturating_duration_since(now));
-            let retry = (!self.waiting.is_empty()).then_some(EVENT_RETRY);
-            let sweep = self.tcp.as_ref().and_then(TcpPlane::poll_timeout);
-            let sweep = sweep.map(|due| due.saturating_duration_since(now));
-            let timeout = if more {
-                Some(Duration::ZERO)
+            if self.meter.due(self.datagrams_in).is_some_and(|due| due <= now) {
+                let used = (sys::thread_time(), self.datagrams_in, self.socket.dropped());
+                self.load.set(self.meter.sample(now, used.0, used.1, used.2));
+            }
+            // Arms what has changed, also when there is no time to wait.
+            let timer = self.shard.poll_timeout();
+            let ready = if more {
+                // Commands are looked for in each round; there is nothing to wait for.
+                Ready {
+                    socket: true,
+                    woken: false,
+                    tcp: self.tcp.is_some(),
+                }
             } else {
-                due.into_iter().chain(retry).chain(sweep).min()
+                self.wait(now, timer)?
             };
-            let tcp = self.tcp.as_ref().map(TcpPlane::descriptor);
-            let ready = sys::wait(&self.socket.socket, &self.wake, tcp, timeout)?;
             if ready.woken {
                 self.wake.take();
             }
             more = ready.socket && self.handle_datagrams(&mut buffers)?;
-            if ready.tcp || sweep.is_some() {
+            let sweep = self.tcp.as_ref().and_then(TcpPlane::poll_timeout);
+            if ready.tcp || sweep.is_some_and(|due| due <= now) {
                 more |= self.handle_tcp()?;
             }
         }
@@ -212,6 +245,27 @@ impl Driver {
         self.shard.close(now, &mut self.batch);
         self.flush(now);
         Ok(())
+    }
+
+    /// Waits until there is something to do; `now` is when that was last looked for, `timer` when the shard has
+    /// something to do by itself.
+    fn wait(&mut self, now: Instant, timer: Option<Instant>) -> io::Result<Ready> {
+        let left = |due: Instant| due.saturating_duration_since(now);
+        let timer = timer.map(|due| left(due) + SLACK);
+        let retry = (!self.waiting.is_empty()).then_some(EVENT_RETRY);
+        let measure = self.meter.due(self.datagrams_in).map(left);
+        let sweep = self.tcp.as_ref().and_then(TcpPlane::poll_timeout).map(left);
+        let timeout = timer.into_iter().chain(retry).chain(measure).chain(sweep).min();
+        let tcp = self.tcp.as_ref().map(TcpPlane::descriptor);
+        self.waits += 1;
+        match self.pace.pause(now) {
+            // So many datagrams come that some will be there afterwards.
+            Some(pause) => Ok(Ready {
+                socket: true,
+                ..sys::wait(None, &self.wake, tcp, Some(pause))?
+            }),
+            None => sys::wait(Some(&self.socket.socket), &self.wake, tcp, timeout),
+        }
     }
 
     /// Returns whether there may be more.
@@ -256,7 +310,9 @@ impl Driver {
                 offer,
                 reply,
             } => {
-                let restarted = self.shard.restart(now, room, participant, &offer, &mut self.batch);
+                let restarted = self
+                    .shard
+                    .restart(now, room, participant, &offer, &mut self.batch);
                 let _ = reply.send(restarted);
             }
             Command::Leave {
@@ -279,26 +335,38 @@ impl Driver {
     }
 
     /// Returns whether there may be more.
-    fn handle_datagrams(&mut self, buffers: &mut super::socket::ReceiveBuffers) -> io::Result<bool> {
+    fn handle_datagrams(&mut self, buffers: &mut ReceiveBuffers) -> io::Result<bool> {
+        let start = self.datagrams_in;
+        let mut more = true;
+        let mut now = self.clock.monotonic();
         for _ in 0..TURN {
-            let now = self.clock.monotonic();
-            let (shard, batch, bytes) = (&mut self.shard, &mut self.batch, &mut self.bytes_in);
+            let (shard, batch) = (&mut self.shard, &mut self.batch);
+            let (bytes, datagrams) = (&mut self.bytes_in, &mut self.datagrams_in);
+            self.receives += 1;
             let filled = self.socket.receive(buffers, |path, datagram| {
                 *bytes += datagram.len() as u64;
+                *datagrams += 1;
                 shard.handle_datagram(now, path, datagram, batch);
             })?;
             self.flush(now);
-            if filled == 0 {
-                return Ok(false);
+            // What comes from here on wakes the thread: asking whether there is nothing left would be a call more.
+            if filled < RECEIVE_BATCH {
+                more = false;
+                break;
             }
+            now = self.clock.monotonic();
         }
-        Ok(true)
+        self.pace
+            .note(now, self.clock.monotonic(), self.datagrams_in - start);
+        Ok(more)
     }
 
     /// Reads what came over TCP, and closes what nobody is behind. Returns whether there may be more.
     fn handle_tcp(&mut self) -> io::Result<bool> {
         let now = self.clock.monotonic();
-        let Some(tcp) = &mut self.tcp else { return Ok(false) };
+        let Some(tcp) = &mut self.tcp else {
+            return Ok(false);
+        };
         let (shard, batch, bytes) = (&mut self.shard, &mut self.batch, &mut self.bytes_in);
         let more = tcp.handle_ready(now, |path, datagram| {
             *bytes += datagram.len() as u64;
@@ -360,6 +428,10 @@ impl Driver {
         stats.datagrams_out = sent.datagrams;
         stats.bytes_out = sent.bytes;
         stats.sends = sent.calls;
+        stats.runs = sent.runs;
+        stats.receives = self.receives;
+        stats.waits = self.waits;
+        stats.missed = u64::from(self.socket.dropped());
         stats.events_left_out = self.left_out;
         stats.drops.send_overflow = sent.dropped + self.batch.dropped();
         if let Some(tcp) = &self.tcp {

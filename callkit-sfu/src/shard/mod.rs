@@ -16,6 +16,10 @@ mod directory;
 #[cfg(feature = "net")]
 pub(crate) mod driver;
 mod limit;
+#[cfg(feature = "net")]
+pub(crate) mod load;
+#[cfg(feature = "net")]
+mod pace;
 mod peer;
 mod room;
 #[cfg(feature = "net")]
@@ -40,7 +44,7 @@ use callkit_core::time::Timestamp;
 pub use batch::{DatagramSink, SendBatch};
 #[cfg(feature = "net")]
 pub(crate) use socket::{ShardSocket, open as open_socket};
-pub use stats::{Drops, ShardStats};
+pub use stats::{Drops, RunLengths, ShardStats};
 #[cfg(feature = "net")]
 pub(crate) use tcp::TcpPlane;
 
@@ -208,7 +212,9 @@ impl Shard {
             }
             // Opening spoils what it cannot open.
             copy.copy_from_slice(datagram);
-            let Some(room) = self.enter(key.room) else { continue };
+            let Some(room) = self.enter(key.room) else {
+                continue;
+            };
             let received = room.handle_packet(now, kind, key.serial, path, copy, batch);
             if received != Received::Nothing {
                 self.limits.give_back(now, path.remote.ip());
@@ -309,7 +315,9 @@ impl Shard {
     /// What carried `path` is gone for good: a TCP connection was closed.
     pub fn path_closed(&mut self, now: Instant, path: Path, batch: &mut SendBatch) {
         self.guarded(batch, |shard, batch| {
-            let Some(key) = shard.directory.at(path.end()) else { return };
+            let Some(key) = shard.directory.at(path.end()) else {
+                return;
+            };
             shard.directory.forget(path.end(), key);
             let Some(room) = shard.enter(key.room) else { return };
             room.path_closed(now, key.serial, path, batch);
@@ -464,13 +472,7 @@ impl Shard {
     }
 
     /// Changes what a participant may send to the others, from the next packet on.
-    pub fn set_grant(
-        &mut self,
-        id: RoomId,
-        participant: ParticipantId,
-        grant: Grant,
-        batch: &mut SendBatch,
-    ) {
+    pub fn set_grant(&mut self, id: RoomId, participant: ParticipantId, grant: Grant, batch: &mut SendBatch) {
         self.guarded(batch, |shard, _| {
             let Some(place) = shard.by_id.get(&id).copied() else {
                 return;

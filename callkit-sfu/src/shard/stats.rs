@@ -3,6 +3,12 @@
 use super::peer::Peer;
 use crate::transport::TransportStats;
 
+/// Buckets of [`RunLengths`].
+pub(super) const RUN_BUCKETS: usize = 7;
+
+/// How many datagrams one system call sent: counts of calls with 1, 2, up to 4, 8, 16, 32, and more.
+pub type RunLengths = [u64; RUN_BUCKETS];
+
 /// Datagrams that were dropped, by reason. Growth of the first four is noise from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Drops {
@@ -75,6 +81,14 @@ pub struct ShardStats {
     pub bytes_out: u64,
     /// System calls that sent them.
     pub sends: u64,
+    /// How long the runs were that these calls sent.
+    pub runs: RunLengths,
+    /// System calls that received, whether anything was there or not.
+    pub receives: u64,
+    /// Times that the thread waited for something to do.
+    pub waits: u64,
+    /// Datagrams that the kernel dropped because the thread did not take them in time.
+    pub missed: u64,
     /// Rooms that a panic ended.
     pub rooms_failed: u64,
     /// Quality events left out because nobody took them.
@@ -117,6 +131,12 @@ impl std::ops::AddAssign for ShardStats {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.sends += other.sends;
+        for (own, other) in self.runs.iter_mut().zip(other.runs) {
+            *own += other;
+        }
+        self.receives += other.receives;
+        self.waits += other.waits;
+        self.missed += other.missed;
         self.rooms_failed += other.rooms_failed;
         self.events_left_out += other.events_left_out;
         self.tcp_connections += other.tcp_connections;

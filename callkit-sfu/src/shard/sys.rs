@@ -1,4 +1,5 @@
-//! The three things the standard library does not do: wait for two sockets, wake a waiting thread, pin it.
+//! What the standard library does not do: wait for two sockets, wake a waiting thread, pin it, ask for its CPU time
+//! and for what a socket has dropped.
 
 use std::io::{self, Read, Write};
 use std::net::UdpSocket;
@@ -69,10 +70,11 @@ pub(super) struct Ready {
     pub(super) tcp: bool,
 }
 
-/// Waits until a datagram, something on a TCP connection or a wake-up is there, at most `timeout`.
-#[expect(unsafe_code, reason = "poll(2) has no safe form in the standard library")]
+/// Waits until something on a TCP connection, a wake-up or, unless `socket` is `None`, a datagram is there, at most
+/// `timeout`.
+#[expect(unsafe_code, reason = "ppoll(2) has no safe form in the standard library")]
 pub(super) fn wait(
-    socket: &UdpSocket,
+    socket: Option<&UdpSocket>,
     wake: &WakeReceiver,
     tcp: Option<RawFd>,
     timeout: Option<Duration>,
@@ -82,19 +84,21 @@ pub(super) fn wait(
         events: libc::POLLIN,
         revents: 0,
     };
+    // A negative descriptor is passed over.
     let mut entries = [
-        entry(socket.as_raw_fd()),
+        entry(socket.map_or(-1, AsRawFd::as_raw_fd)),
         entry(wake.stream.as_raw_fd()),
-        // Negative ones are passed over.
         entry(tcp.unwrap_or(-1)),
     ];
-    // Rounded up: waking before a deadline would only spin.
-    let millis = timeout.map_or(-1, |timeout| {
-        i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+    // Milliseconds, as poll(2) has them, would make up to one of each deadline.
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
     });
-    // SAFETY: `entries` is a valid array of three pollfd for the duration of the call; what a descriptor that
-    // is not open any more does is an event of its own.
-    let count = unsafe { libc::poll(entries.as_mut_ptr(), 3, millis) };
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `entries` is a valid array of three pollfd for the duration of the call, and the time is null or lives
+    // until the end of this function; what a descriptor that is not open any more does is an event of its own.
+    let count = unsafe { libc::ppoll(entries.as_mut_ptr(), 3, timeout, std::ptr::null()) };
     if count < 0 {
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::Interrupted {
@@ -109,6 +113,81 @@ pub(super) fn wait(
         tcp: entries[2].revents != 0,
     })
 }
+
+/// Processor time that the calling thread has used; zero where the system does not tell.
+#[expect(unsafe_code, reason = "clock_gettime(2) has no safe form for this clock")]
+pub(super) fn thread_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid timespec that the call writes.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    match (result, u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) {
+        (0, Ok(seconds), Ok(nanos)) => Duration::new(seconds, nanos),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Datagrams that the kernel dropped because nobody took them from `socket` in time; zero where the system
+/// does not tell.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "SO_MEMINFO has no safe form in the standard library")]
+pub(super) fn dropped_by(socket: &UdpSocket) -> u32 {
+    /// SK_MEMINFO_VARS and SK_MEMINFO_DROPS of linux/sock_diag.h.
+    const VARS: usize = 9;
+    const DROPS: usize = 8;
+    let mut values = [0_u32; VARS];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the buffer is valid for `length` bytes, which the call shortens if it writes less.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { values[DROPS] } else { 0 }
+}
+
+/// Elsewhere the system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn dropped_by(_socket: &UdpSocket) -> u32 {
+    0
+}
+
+/// Switches off what is told about each datagram and nobody reads: its time of arrival and its traffic class.
+/// Each costs on the packet path. Best effort.
+#[cfg(target_os = "linux")]
+#[expect(
+    unsafe_code,
+    reason = "these options have no safe form in the standard library"
+)]
+pub(super) fn receive_plainly(socket: &UdpSocket) {
+    let off: libc::c_int = 0;
+    for (level, option) in [
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS),
+        (libc::IPPROTO_IP, libc::IP_RECVTOS),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+    ] {
+        // SAFETY: the value is a valid int of the given size, and the descriptor is open.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                (&raw const off).cast(),
+                size_of_val(&off) as libc::socklen_t,
+            );
+        }
+    }
+}
+
+/// Elsewhere they stay.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn receive_plainly(_socket: &UdpSocket) {}
 
 /// Binds the calling thread to a core. Best effort: a container may not allow it.
 #[cfg(target_os = "linux")]
