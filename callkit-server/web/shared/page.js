@@ -122,7 +122,7 @@ export function toast(text, action = null) {
     hide();
     action?.run();
   });
-  place.replaceChildren(h('span', {}, text), ...(button ? [button] : []));
+  place.replaceChildren(h('span', { 'data-ck': 'toast-text' }, text), ...(button ? [button] : []));
   place.hidden = false;
   announce(text);
   clearTimeout(toastTimer);

@@ -205,8 +205,8 @@ class Firefox {
 /**
  * @param {'chromium' | 'firefox'} engine
  * @param {import('./people.mjs').Person} person
- * @param {{ video?: string, headless?: boolean, network?: import('./network.mjs').Network, args?: string[] }} [options]
- *   `video`: another file for the fake camera; `network`: where the browser runs; `args`: more for Chromium
+ * @param {{ video?: string | null, headless?: boolean, network?: import('./network.mjs').Network, args?: string[] }} [options]
+ *   `video`: another file for the fake camera, `null` for Chromium's own pictures; `network`: where the browser runs; `args`: more for Chromium
  */
 export async function launch(engine, person, { video, headless = true, network, args = [] } = {}) {
   if (engine === 'chromium') {
@@ -219,7 +219,7 @@ export async function launch(engine, person, { video, headless = true, network, 
       args: [
         ...CHROMIUM_ARGS,
         ...args,
-        `--use-file-for-fake-video-capture=${video ?? files.video}`,
+        ...(video === null ? [] : [`--use-file-for-fake-video-capture=${video ?? files.video}`]),
         `--use-file-for-fake-audio-capture=${files.audio}`,
       ],
     });

@@ -31,7 +31,7 @@ after(async () => {
 class Stage {
   /** @type {import('./pages.mjs').CustomerPage[]} */
   pages = [];
-  /** Browsers behind the network: they end with it. @type {any[]} */
+  /** Browsers of this test alone, as those behind its network: they end with it. @type {any[]} */
   #behind = [];
 
   /** @param {Server} server @param {Network | null} network the customers' network, if it is one of ours */
@@ -76,8 +76,9 @@ class Stage {
 
   async #open(Page, who, engine, options) {
     let browser;
-    if (this.network && Page === CustomerPage) {
-      browser = await launch(engine, PEOPLE[who], { network: this.network, ...options.launch });
+    const behind = this.network !== null && Page === CustomerPage;
+    if (behind || options.launch) {
+      browser = await launch(engine, PEOPLE[who], { ...(behind ? { network: this.network } : {}), ...options.launch });
       this.#behind.push(browser);
     } else {
       browser = await browserOf(engine, who);
