@@ -13,7 +13,8 @@ use callkit_core::id::IdSource;
 use callkit_core::store::{SessionStore, StoreError};
 use callkit_core::time::{Clock, SystemClock};
 use callkit_routing::{LongestIdle, QueueConfig, RoutingConfig, RoutingPolicy};
-use callkit_sfu::control::{MediaPlane, Sfu, SfuConfig, SfuError, SfuEvent};
+use callkit_sfu::control::{MediaPlane, Sfu, SfuConfig, SfuError, SfuEvent, TcpListen};
+use callkit_sfu::turn::TurnService;
 use callkit_signal::hub::{Hub, HubConfig, TokenVerifier};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
@@ -24,8 +25,8 @@ use crate::adapter::store_sqlite::{OpenError, SqliteStore};
 use crate::adapter::{KeyFileError, SigningKey};
 use crate::config::Config;
 use crate::http::{self, HttpState};
-use crate::ice::IceServers;
 use crate::orchestrator::{Orchestrator, Parts};
+use crate::relay::{self, RelayError};
 use crate::ws::SignalEndpoint;
 
 /// Inputs from signaling that wait for the orchestrator; sessions wait when it is full.
@@ -50,6 +51,9 @@ pub enum StartError {
     /// Media cannot be received.
     #[error(transparent)]
     Media(SfuError),
+    /// The way around firewalls does not start.
+    #[error(transparent)]
+    Relay(RelayError),
     /// Queues and agents do not fit together.
     #[error(transparent)]
     Routing(callkit_routing::ConfigError),
@@ -184,6 +188,8 @@ impl AppBuilder {
                 (Arc::clone(&sfu) as Arc<dyn MediaPlane>, Some(sfu), events)
             }
         };
+        let (turn, ice) = relay::start(&self.config, own_media.as_deref(), &clock, seeds.ids()?)
+            .map_err(StartError::Relay)?;
         let (hub_sender, hub_events) = mpsc::channel(HUB_EVENTS);
         let hub = Hub::start(self.signal, Arc::clone(&clock), seeds.ids()?, tokens, hub_sender);
         let parts = Parts {
@@ -191,7 +197,7 @@ impl AppBuilder {
             access: Arc::clone(&self.access),
             clock: Arc::clone(&clock),
             media,
-            ice: Arc::new(IceServers::none()),
+            ice: Arc::new(ice),
             policy: self.policy,
             routing: self.routing,
             ids: seeds.ids()?,
@@ -212,6 +218,7 @@ impl AppBuilder {
             hub,
             orchestrator,
             own_media,
+            turn,
             own_store,
         })
     }
@@ -234,6 +241,7 @@ pub struct App {
     hub: Hub,
     orchestrator: Orchestrator,
     own_media: Option<Arc<Sfu>>,
+    turn: Option<TurnService>,
     own_store: Option<Arc<SqliteStore>>,
 }
 
@@ -274,7 +282,7 @@ impl App {
         self.orchestrator.stop().await;
         self.hub.stop().await;
         // The last owner ends the media threads, and waits for them.
-        if let Err(error) = tokio::task::spawn_blocking(move || drop(self.own_media)).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || drop((self.own_media, self.turn))).await {
             tracing::error!(%error, "media did not end in order");
         }
         if let Some(store) = self.own_store {
@@ -344,6 +352,11 @@ fn sfu_config(config: &Config) -> SfuConfig {
     SfuConfig {
         bind: Some(media.bind).filter(|bind| !bind.is_unspecified()),
         port: media.port,
+        tcp: match (media.tcp, media.tcp_port) {
+            (false, _) => TcpListen::Off,
+            (true, None) => TcpListen::SamePort,
+            (true, Some(port)) => TcpListen::From(port),
+        },
         shards: usize::from(media.shards),
         external: media.external_addresses.clone(),
         ..SfuConfig::default()

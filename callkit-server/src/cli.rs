@@ -52,6 +52,9 @@ struct DemoArgs {
     /// UDP port of media; 0 takes a free one.
     #[arg(long, value_name = "N")]
     media_port: Option<u16>,
+    /// UDP and TCP port of the TURN server, for browsers that cannot reach the media port; 0 takes a free one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    turn_port: u16,
     /// Serve the pages from this folder instead of the embedded ones.
     #[arg(long, value_name = "DIR")]
     web_dir: Option<PathBuf>,
@@ -194,7 +197,7 @@ fn start(config: Config, ready: impl FnOnce(std::net::SocketAddr)) -> Result<(),
 }
 
 /// The overrides of flags that are set, in the order given.
-fn flags(set: [(&str, &str, Option<String>); 5]) -> Vec<Override> {
+fn flags<const N: usize>(set: [(&str, &str, Option<String>); N]) -> Vec<Override> {
     set.into_iter()
         .filter_map(|(flag, path, value)| Some(Override::text(flag, path, value?)))
         .collect()
@@ -240,6 +243,8 @@ fn demo_config(args: &DemoArgs) -> Result<Config, Failure> {
             args.media_port.map(|port| port.to_string()),
         ),
         ("--web-dir", "http.web_dir", path_text(args.web_dir.as_ref())),
+        ("demo", "turn.mode", Some("embedded".to_owned())),
+        ("--turn-port", "turn.port", Some(args.turn_port.to_string())),
         // People see the links, not the log; RUST_LOG-style filters come by the environment in `serve`.
         ("demo", "telemetry.log", Some("warn".to_owned())),
     ]);

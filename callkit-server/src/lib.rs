@@ -25,6 +25,7 @@ pub mod http;
 mod ice;
 mod load;
 pub mod orchestrator;
+pub mod relay;
 pub mod run;
 pub mod telemetry;
 pub mod ws;

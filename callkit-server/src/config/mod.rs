@@ -11,6 +11,7 @@ mod source;
 mod staff;
 mod storage;
 mod telemetry;
+mod turn;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ pub use source::{Override, from_environment, load, parse};
 pub use staff::{Role, StaffConfig, UserConfig};
 pub use storage::StorageConfig;
 pub use telemetry::{LogFormat, TelemetryConfig};
+pub use turn::{TurnMode, TurnSection};
 
 /// All settings of the server. `config.example.toml` shows each with its default.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +35,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Audio and video.
     pub media: MediaConfig,
+    /// The way for clients that cannot reach the media ports.
+    pub turn: TurnSection,
     /// Where data is kept.
     pub storage: StorageConfig,
     /// Queues and their times.
@@ -54,6 +58,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.http.validate()?;
         self.media.validate()?;
+        self.turn.validate()?;
         self.routing.validate()?;
         self.staff.validate(&self.routing)?;
         self.brand.validate()?;

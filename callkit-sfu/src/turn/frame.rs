@@ -1,6 +1,8 @@
 //! [`Deframer`]: messages out of a byte stream (RFC 8656 section 3.1, RFC 8489 section 6.2.2): STUN by its
 //! length, ChannelData by its length and padded to four bytes.
 
+use super::{FIRST_CHANNEL, LAST_CHANNEL};
+
 /// Longest frame: a media packet in a Send indication has about 1300 bytes, the longest DTLS datagram 1500.
 /// Whoever sends more does not carry media of ours.
 pub(super) const MAX_FRAME: usize = 4096;
@@ -57,7 +59,7 @@ fn span(bytes: &[u8]) -> Result<Option<(usize, usize)>, BadStream> {
 }
 
 fn is_head(first: u8) -> bool {
-    matches!(first, 0..=3 | 0x40..=0x4f)
+    matches!(first, 0..=3 | FIRST_CHANNEL..=LAST_CHANNEL)
 }
 
 #[cfg(test)]
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_no_turn_stream_is_told_at_its_first_byte() {
-        for bad in [b"GET / HTTP/1.1\r\n".as_slice(), &[22, 3, 1], &[0x50], &[0x80, 0]] {
+        for bad in [b"GET / HTTP/1.1\r\n".as_slice(), &[22, 3, 1], &[0x3f], &[0x80, 0]] {
             assert_eq!(frames(&[bad]), Err(BadStream), "{bad:?}");
         }
         assert_eq!(

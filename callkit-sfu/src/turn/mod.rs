@@ -15,6 +15,8 @@ mod credentials;
 mod frame;
 mod message;
 mod meter;
+#[cfg(feature = "turn")]
+mod net;
 mod peers;
 mod server;
 #[cfg(test)]
@@ -22,8 +24,14 @@ mod tests;
 
 pub use credentials::{TurnCredentials, TurnSecret};
 pub use frame::{BadStream, Deframer};
+#[cfg(feature = "turn")]
+pub use net::{TlsError, TurnConfig, TurnError, TurnService, TurnTls};
 pub use peers::{NoPeers, Peers};
 pub use server::{Action, AllocationId, Client, FromPeer, Link, ToPeer, TurnLimits, TurnServer, TurnStats};
 
 /// Bytes before the data of a ChannelData message.
 pub const CHANNEL_HEADER: usize = 4;
+/// First byte of the lowest and the highest channel number. RFC 8656 section 12 ends at 0x4fff; clients of
+/// RFC 5766 (section 11) go up to 0x7fff, and nothing else is spoken here.
+const FIRST_CHANNEL: u8 = 0x40;
+const LAST_CHANNEL: u8 = 0x7f;

@@ -32,7 +32,7 @@ use super::auth::{Authenticator, Claim, Crypto};
 use super::message::{self, Answer, Refusal, Request};
 use super::meter::{StrangerMeter, network};
 use super::peers::{Peers, Route};
-use super::{CHANNEL_HEADER, TurnSecret};
+use super::{CHANNEL_HEADER, FIRST_CHANNEL, LAST_CHANNEL, TurnSecret};
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
 const UDP: u8 = 17;
@@ -107,6 +107,8 @@ pub enum Action {
         allocation: AllocationId,
         /// Whether for peers with IPv4 addresses, else IPv6.
         is_v4: bool,
+        /// Whether the port of the first has to be even.
+        even: bool,
     },
     /// Close the sockets of an allocation.
     Close(AllocationId),
@@ -233,7 +235,7 @@ impl TurnServer {
         out: &mut Vec<Action>,
     ) -> Option<ToPeer> {
         let relayed = match bytes.first() {
-            Some(0x40..=0x4f) => self.channel_data(now, client, bytes),
+            Some(FIRST_CHANNEL..=LAST_CHANNEL) => self.channel_data(now, client, bytes),
             Some(0..=3) if message::is_send_indication(bytes) => self.send_indication(now, client, bytes),
             Some(0..=3) => {
                 self.request(now, client, bytes, out);
@@ -499,6 +501,7 @@ impl TurnServer {
             };
             return self.answer(client, &request, &claim, outcome, out);
         }
+        let even = request.get(ATTR_EVEN_PORT).is_some();
         match self
             .wish(&request)
             .and_then(|is_v4| self.quota(client, &claim).map(|()| is_v4))
@@ -515,6 +518,7 @@ impl TurnServer {
                 out.push(Action::Open {
                     allocation: id,
                     is_v4,
+                    even,
                 });
             }
             Err(refusal) => self.answer(client, &request, &claim, Err(refusal), out),
@@ -536,8 +540,9 @@ impl TurnServer {
         if !self.peers.has_family(is_v4) {
             return Err(Refusal::FamilyNotSupported);
         }
-        // Pairs of ports were for RTCP on a port of its own; nobody here has it.
-        if request.get(ATTR_EVEN_PORT).is_some() || request.get(ATTR_RESERVATION_TOKEN).is_some() {
+        // Pairs of ports were for RTCP on a port of its own; nobody here has it. An even one is no trouble.
+        let wants_pair = request.get(ATTR_EVEN_PORT).is_some_and(|flags| flags != [0]);
+        if wants_pair || request.get(ATTR_RESERVATION_TOKEN).is_some() {
             return Err(Refusal::InsufficientCapacity);
         }
         Ok(is_v4)
@@ -619,7 +624,7 @@ impl TurnServer {
         request: &Request,
     ) -> Result<Answer, Refusal> {
         let number = match request.get(ATTR_CHANNEL_NUMBER) {
-            Some([high @ 0x40..=0x4f, low, _, _]) => u16::from_be_bytes([*high, *low]),
+            Some([high @ FIRST_CHANNEL..=LAST_CHANNEL, low, _, _]) => u16::from_be_bytes([*high, *low]),
             _ => return Err(Refusal::BadRequest),
         };
         let peers = request.peers().ok_or(Refusal::BadRequest)?;

@@ -572,7 +572,7 @@ fn a_channel_lasts_ten_minutes_and_belongs_to_one_peer() {
     assert_eq!(world.bind(&anna, 0x4000, MEDIA), 0);
     assert_eq!(world.bind(&anna, 0x4000, "10.0.0.5:4001"), 400);
     assert_eq!(world.bind(&anna, 0x4001, MEDIA), 400);
-    for bad in [0x3fff, 0x5000, 0xffff] {
+    for bad in [0x3fff, 0x8000, 0xffff] {
         assert_eq!(world.bind(&anna, bad, MEDIA), 400);
     }
     assert!(world.channel(anna.client, 0x4000, b"x").is_some());
@@ -635,6 +635,12 @@ fn what_is_not_offered_is_refused_with_the_code_for_it() {
         );
     }
     assert_eq!(world.server.stats().allocations, 0);
+    let attributes = [transport, (ATTR_EVEN_PORT, [0].as_slice())];
+    assert_eq!(
+        world.ask(&anna, METHOD_ALLOCATE, &attributes),
+        0,
+        "an even port alone"
+    );
 }
 
 #[test]
