@@ -19,6 +19,10 @@ pub struct MediaConfig {
     pub bind: IpAddr,
     /// First UDP port; each shard takes one, counting up. 0 takes free ones.
     pub port: u16,
+    /// Whether media is taken over TCP too (ICE-TCP), for networks that let no UDP through.
+    pub tcp: bool,
+    /// First TCP port of media, where it is not to be that of `port`.
+    pub tcp_port: Option<u16>,
     /// Addresses under which clients reach the media ports from outside, when a NAT is in between; empty:
     /// the addresses of the machine's interfaces.
     pub external_addresses: Vec<IpAddr>,
@@ -31,6 +35,8 @@ impl Default for MediaConfig {
         Self {
             bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 40000,
+            tcp: true,
+            tcp_port: None,
             external_addresses: Vec::new(),
             shards: 1,
         }
@@ -48,6 +54,13 @@ impl MediaConfig {
         if self.port != 0 && self.port.checked_add(self.shards - 1).is_none() {
             return Err(ConfigError::invalid(
                 "media.port",
+                "leaves no ports for all shards below 65536",
+            ));
+        }
+        let tcp_port = self.tcp_port.filter(|port| *port != 0);
+        if tcp_port.is_some_and(|port| port.checked_add(self.shards - 1).is_none()) {
+            return Err(ConfigError::invalid(
+                "media.tcp_port",
                 "leaves no ports for all shards below 65536",
             ));
         }
