@@ -17,6 +17,18 @@ const COMPILER: Need = Need {
     package: "g++",
     why: "compiles libFuzzer",
 };
+const TURN: [Need; 2] = [
+    Need {
+        program: "turnserver",
+        package: "coturn",
+        why: "checks our TURN credentials",
+    },
+    Need {
+        program: "turnutils_uclient",
+        package: "coturn",
+        why: "asks our TURN server",
+    },
+];
 const NODE: Need = Need {
     program: "node",
     package: "nodejs",
@@ -70,6 +82,8 @@ const NODE_MAJOR: u32 = 20;
 pub(crate) enum Tools {
     /// A C++ compiler for the fuzz targets.
     Fuzz,
+    /// Another TURN client and server.
+    Turn,
     /// Node and the npm packages.
     Web,
     /// The browsers with all that they need.
@@ -81,6 +95,9 @@ pub(crate) fn ensure(tools: &[Tools]) -> Done {
     let mut needs: Vec<&Need> = Vec::new();
     if tools.contains(&Tools::Fuzz) {
         needs.push(&COMPILER);
+    }
+    if tools.contains(&Tools::Turn) {
+        needs.extend(&TURN);
     }
     if tools.iter().any(|t| matches!(t, Tools::Web | Tools::Browsers)) {
         needs.extend([&NODE, &NPM]);

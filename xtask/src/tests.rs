@@ -23,8 +23,8 @@ const WORKSPACE: [&str; 3] = ["--workspace", "--all-features", "--locked"];
 pub(crate) fn run(extent: Extent) -> Done {
     let mut steps = Steps::begin();
     let tools: &[Tools] = match extent {
-        Extent::Full => &[Tools::Fuzz, Tools::Web, Tools::Browsers],
-        Extent::Fast => &[Tools::Fuzz, Tools::Web],
+        Extent::Full => &[Tools::Fuzz, Tools::Turn, Tools::Web, Tools::Browsers],
+        Extent::Fast => &[Tools::Fuzz, Tools::Turn, Tools::Web],
     };
     steps.step("tools", || install::ensure(tools))?;
     steps.step("format", || call(&mut cargo(&["fmt", "--all", "--check"])))?;
