@@ -5,6 +5,7 @@ import { h, setText } from '../elements/base.js';
 import { clock, t, timeOfDay } from '../i18n/index.js';
 import { api } from '../shared/api.js';
 import { byId, toast, errorText } from '../shared/page.js';
+import { course } from './course.js';
 
 /** @typedef {import('../shared/api.js').HistoryEntry} HistoryEntry */
 
@@ -53,7 +54,7 @@ export class History {
   /** @param {string} id */
   async #open(id) {
     try {
-      const { call, participants, chat } = await api.call(id);
+      const { call, participants, chat, quality } = await api.call(id);
       setText(this.#heading, call.name ?? t('offer-unnamed'));
       this.#body.replaceChildren(
         h('dl', {}, ...facts(call).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
@@ -63,6 +64,7 @@ export class History {
           h('span', {}, `${t(participant.role)} · ${t('history-left', {
             from: timeOfDay(participant.joined_ms), to: participant.left_ms ? timeOfDay(participant.left_ms) : '…',
           })}`)))),
+        ...course(quality ?? [], call.started_ms ?? call.created_ms),
         h('h3', {}, t('history-chat')),
         chat.length === 0
           ? h('p', { class: 'muted' }, t('history-no-chat'))
