@@ -120,6 +120,19 @@ const CODES = {
   InvalidStateError: 'gesture_required',
 };
 
+/**
+ * Asks for a screen. Has to be called first thing in a click handler.
+ *
+ * @returns {Promise<MediaStream | null>} `null` if the person thought better of it
+ * @throws {CallkitError}
+ */
+export function pickScreen() {
+  return navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true }).catch(async (error) => {
+    if (error?.name === 'NotAllowedError') return null;
+    throw await captureError(error, 'screen');
+  });
+}
+
 /** @returns {Devices | undefined} */
 function usual() {
   return globalThis.navigator?.mediaDevices;

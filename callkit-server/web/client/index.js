@@ -11,7 +11,7 @@ import { MAX_CHAT_CHARS } from './protocol.js';
 
 export { CallkitError } from './errors.js';
 export { CLIENT_EVENTS } from './events.js';
-export { pickScreen } from './media.js';
+export { pickScreen } from './devices.js';
 
 const CLIENT_INFO = { name: 'callkit-web', version: '0.1.0' };
 /** Own measurements are taken this often, milliseconds. */

@@ -4,11 +4,11 @@
 // tracks. Every state has a deadline: there is none in which nothing happens any more.
 
 import { Capture } from './capture.js';
-import { captureError } from './devices.js';
 import { Emitter } from './emitter.js';
 import { CallkitError } from './errors.js';
 import { IceServers } from './ice-servers.js';
 import { Peer } from './peer.js';
+import { Pulse, bytesIn } from './pulse.js';
 import { Meter, Quality } from './stats.js';
 
 export { SLOTS } from './peer.js';
@@ -31,10 +31,6 @@ const PREPARED_FOR_MS = 60_000;
 const SERVERS_WAIT_MS = 300;
 /** How often the connection is looked after, milliseconds. */
 const WATCH_MS = 1000;
-/** A steady stream of packets that stops for this long is a loss, milliseconds. */
-const QUIET_MS = 1800;
-/** Looks with new packets in a row before silence means anything: without media only checks every few seconds come. */
-const STEADY_AFTER = 4;
 /** Silence after which another way is looked for although the browser still calls it connected, milliseconds. */
 const QUIET_RESTART_MS = 3000;
 
@@ -120,8 +116,7 @@ export class MediaSession extends Emitter {
   #graceTimer = null;
   /** @type {unknown} */
   #watchTimer = null;
-  /** Packets that arrived, to see whether they still do. */
-  #pulse = { bytes: 0, grewAt: 0, steady: 0 };
+  #pulse = new Pulse({ now: 0, everyMs: WATCH_MS });
   #sampleMeter = new Meter();
   #reportMeter = new Meter();
   #quality = new Quality();
@@ -209,7 +204,7 @@ export class MediaSession extends Emitter {
     return this.#capture.setCamera(on);
   }
 
-  /** Shares what the person picked ({@link pickScreen}). @param {MediaStream} stream */
+  /** Shares what the person picked (`pickScreen` of devices.js). @param {MediaStream} stream */
   startScreen(stream) {
     this.#capture.startScreen(stream);
   }
@@ -434,7 +429,7 @@ export class MediaSession extends Emitter {
     this.#attempt = 0;
     this.#wasConnected = this.#wasUp = true;
     this.#lostSince = null;
-    this.#pulse = { bytes: 0, grewAt: this.#env.now(), steady: 0 };
+    this.#pulse = new Pulse({ now: this.#env.now(), everyMs: WATCH_MS });
     if (this.#phase === 'connected') this.#changed();
     else this.#set('connected');
   }
@@ -462,7 +457,7 @@ export class MediaSession extends Emitter {
       this.#lostSince ??= this.#env.now();
       this.#set('reconnecting');
     }
-    this.#armRestart(generation);
+    this.#armRestart(peer, generation);
     this.#servers.refresh();
     try {
       const offer = await peer.restart(this.#servers.list);
@@ -474,31 +469,41 @@ export class MediaSession extends Emitter {
       // A connection that never left `connected` says nothing any more; one that had gone silent says it with packets.
       if (peer.pc.connectionState === 'connected' && this.#lostSince === null) this.#up();
     } catch {
-      if (isStale()) return;
-      const works = peer.pc.connectionState === 'connected' && this.#lostSince === null;
-      if (works && (await peer.rollback())) {
-        if (!isStale()) this.#up();
-        return;
-      }
-      // The server cannot continue this connection: a new one, at once.
-      if (!isStale()) this.#retry(generation);
+      if (!isStale()) await this.#giveUpRestart(peer, generation);
     }
+  }
+
+  /**
+   * The server cannot continue the connection, or does not answer in time: a new one at once, unless this one works.
+   *
+   * @param {Peer} peer
+   * @param {number} generation
+   */
+  async #giveUpRestart(peer, generation) {
+    this.#restartRound++;
+    this.#abortRestart.abort();
+    const works = peer.pc.connectionState === 'connected' && this.#lostSince === null;
+    const kept = works && (await peer.rollback());
+    if (generation !== this.#generation) return;
+    if (kept) this.#up();
+    else this.#retry(generation);
   }
 
   /**
    * Gives a restart its time, counted from when signaling works: without it a new connection has no better chance than
    * the present one, which may still heal.
    *
+   * @param {Peer} peer
    * @param {number} generation
    * @param {number} [deadline]
    */
-  #armRestart(generation, deadline = this.#env.now() + RESTART_TIMEOUT_MS) {
+  #armRestart(peer, generation, deadline = this.#env.now() + RESTART_TIMEOUT_MS) {
     this.#timer = this.#env.setTimeout(() => {
       if (generation !== this.#generation) return;
       const now = this.#env.now();
-      const isSignaling = this.#options.isSignaling() || this.#peer?.pc.connectionState === 'closed';
-      if (isSignaling && now >= deadline) this.#retry(generation);
-      else this.#armRestart(generation, isSignaling ? deadline : now + RESTART_TIMEOUT_MS);
+      const isSignaling = this.#options.isSignaling() || peer.pc.connectionState === 'closed';
+      if (isSignaling && now >= deadline) this.#giveUpRestart(peer, generation);
+      else this.#armRestart(peer, generation, isSignaling ? deadline : now + RESTART_TIMEOUT_MS);
     }, Math.min(RESTART_LOOK_MS, Math.max(0, deadline - this.#env.now())));
   }
 
@@ -525,28 +530,21 @@ export class MediaSession extends Emitter {
     }
   }
 
-  /** Browsers take five seconds and more to notice that nothing arrives; a stream that stops is noticed here. @param {Peer} peer */
+  /** @param {Peer} peer */
   async #feelPulse(peer) {
     const generation = this.#generation;
     /** @type {any} */
     const stats = await peer.senders.microphone.getStats?.().catch(() => null);
     if (!stats || generation !== this.#generation || this.#peer !== peer || this.#phase === 'failed') return;
-    let bytes = 0;
-    for (const entry of stats.values()) if (entry.type === 'candidate-pair') bytes += entry.bytesReceived ?? 0;
     const now = this.#env.now();
-    const pulse = this.#pulse;
-    // Paths that are given up take their counts along.
-    if (bytes < pulse.bytes) this.#pulse = { ...pulse, bytes };
-    if (bytes > pulse.bytes) {
-      const steady = now - pulse.grewAt < 2 * WATCH_MS ? pulse.steady + 1 : 0;
-      this.#pulse = { bytes, grewAt: now, steady };
+    const { arriving, quietSince, quietMs } = this.#pulse.feel(bytesIn(stats.values()), now);
+    if (arriving) {
       if (this.#lostSince !== null && peer.pc.connectionState === 'connected') this.#up();
       return;
     }
-    const quietMs = now - pulse.grewAt;
-    if (pulse.steady < STEADY_AFTER || quietMs < QUIET_MS) return;
+    if (quietSince === null) return;
     if (this.#lostSince === null) {
-      this.#lostSince = pulse.grewAt;
+      this.#lostSince = quietSince;
       this.#changed();
     }
     if (quietMs >= QUIET_RESTART_MS && now - this.#restartedAt >= RESTART_EVERY_MS) this.#recover(generation);
@@ -603,17 +601,4 @@ export class MediaSession extends Emitter {
   #changed() {
     this.emit('change', this.info);
   }
-}
-
-/**
- * Asks for a screen. Has to be called first thing in a click handler.
- *
- * @returns {Promise<MediaStream | null>} `null` if the person thought better of it
- * @throws {CallkitError}
- */
-export function pickScreen() {
-  return navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true }).catch(async (error) => {
-    if (error?.name === 'NotAllowedError') return null;
-    throw await captureError(error, 'screen');
-  });
 }

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Pulse } from '../client/pulse.js';
 import { answering, callView, inCall, participants, settle } from './helpers.mjs';
 
 /** In a call with media up. */
@@ -99,15 +100,17 @@ test('network_that_comes_back_restarts_a_connection_that_seems_to_work_but_not_a
   assert.equal(phase(it), 'connected');
 });
 
-test('restart_of_a_working_connection_that_the_server_refuses_changes_nothing', async () => {
-  const it = await talking();
-  await it.clock.advance(6000);
-  answering(it, 'media.restart', () => ({ error: 'no_restart' }));
-  it.wake('network');
-  await it.clock.advance(10_000);
-  assert.equal(it.media.peers.length, 1);
-  assert.equal(it.media.peers[0].signalingState, 'stable');
-  assert.equal(phase(it), 'connected');
+test('restart_of_a_working_connection_that_is_refused_or_not_answered_changes_nothing', async () => {
+  for (const answer of [() => ({ error: 'no_restart' }), () => null]) {
+    const it = await talking();
+    await it.clock.advance(6000);
+    answering(it, 'media.restart', answer);
+    it.wake('network');
+    await it.clock.advance(10_000);
+    assert.equal(it.media.peers.length, 1);
+    assert.equal(it.media.peers[0].signalingState, 'stable');
+    assert.equal(phase(it), 'connected');
+  }
 });
 
 test('page_that_becomes_visible_is_no_reason_for_a_restart', async () => {
@@ -232,4 +235,13 @@ test('call_that_ended_while_we_were_away_tells_why', async () => {
   it.server.drop();
   await it.clock.advance(100);
   assert.equal(it.client.getState().call.reason, 'customer_lost');
+});
+
+test('paths_that_are_given_up_take_their_counts_along_and_that_is_no_sign_of_life', () => {
+  const pulse = new Pulse({ now: 0, everyMs: 1000 });
+  for (let second = 1; second <= 6; second++) assert.equal(pulse.feel(second * 1000, second * 1000).arriving, true);
+  assert.equal(pulse.feel(6000, 7000).quietSince, null);
+  assert.equal(pulse.feel(6000, 8000).quietSince, 6000);
+  assert.deepEqual(pulse.feel(500, 9000), { arriving: false, quietSince: 6000, quietMs: 3000 });
+  assert.equal(pulse.feel(600, 10_000).arriving, true);
 });
