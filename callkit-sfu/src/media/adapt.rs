@@ -11,7 +11,7 @@ use callkit_core::id::ParticipantId;
 
 use super::allocation::{Asked, Choice, Layer, Line, MAX_TRACKS, allocate};
 use super::demand::{CameraDemand, Demand, ONLY_LAYER, ScreenDemand};
-use super::grant::allowed;
+use super::grant::{allowed, is_announced};
 use super::room::{MAX_PARTICIPANTS, Peer, Room};
 use super::uplink::MAX_LAYERS;
 use crate::layout::{Egress, PeerIndex, SLOTS, Source};
@@ -291,7 +291,7 @@ impl Room {
                 let mut one = Asked {
                     source,
                     count: line.streams.len().min(MAX_LAYERS),
-                    is_elastic: self.receivers(index, source).count() == 1,
+                    is_elastic: is_announced(receiver.grant) && self.receivers(index, source).count() == 1,
                     choice: track.choice,
                     ..nothing
                 };
@@ -318,11 +318,13 @@ impl Room {
         (asked, places)
     }
 
-    /// Who receives `source` of `publisher`.
+    /// Whose needs decide what `publisher` sends of `source`. A supervisor who listens or whispers gets what
+    /// there is: coming, going and a bad line of somebody unseen must not show in what others send.
     fn receivers(&self, publisher: PeerIndex, source: Source) -> impl Iterator<Item = (PeerIndex, &Peer)> {
         let grant = self.peer(publisher).map(|peer| peer.grant);
         self.others(publisher)
-            .filter(move |(_, peer)| peer.ready && grant.is_some_and(|grant| allowed(grant, peer.id, source)))
+            .filter(|(_, peer)| peer.ready && is_announced(peer.grant))
+            .filter(move |(_, peer)| grant.is_some_and(|grant| allowed(grant, peer.id, source)))
     }
 
     /// How much `receiver` could use, bits per second: what there is to be had beyond what it gets.

@@ -38,6 +38,15 @@ pub fn is_received(from: Grant, to: ParticipantId) -> bool {
     Source::ALL.into_iter().any(|source| allowed(from, to, source))
 }
 
+/// Whether everybody in the room knows of somebody with this grant.
+#[must_use]
+pub const fn is_announced(grant: Grant) -> bool {
+    match grant {
+        Grant::Full | Grant::Barge => true,
+        Grant::Listen | Grant::Whisper { .. } => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
