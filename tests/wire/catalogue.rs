@@ -6,11 +6,11 @@ use callkit_core::id::{AgentId, CallId, CustomerId, MessageId, OfferId, Particip
 use callkit_core::redact::{Private, Secret};
 use callkit_signal::hub::SessionConfig;
 use callkit_signal::message::{
-    ActiveCallView, AgentView, CallView, ChatView, ClientInfo, ClientMessage, DeviceState, ErrorBody, Event,
-    EventFrame, IceServer, LimitedBy, LinkCause, LinkView, MediaReport, MediaState, OfferView, Outcome,
-    ParticipantView, PathKind, Phase, PresenceChoice, QualityCause, QualityLevel, QualityView, QueueView,
-    ReceivedTrack, Refusal, Request, RequestFrame, Role, SentTrack, ServerMessage, Snapshot, TrackDirection,
-    TrackSource, TrackView, You, codes,
+    ActiveCallView, AgentView, CallView, CameraDemand, ChatView, ClientInfo, ClientMessage, DeviceState,
+    ErrorBody, Event, EventFrame, IceServer, LimitedBy, LinkCause, LinkView, MediaReport, MediaState,
+    OfferView, Outcome, ParticipantView, PathKind, Phase, PresenceChoice, QualityCause, QualityLevel,
+    QualityView, QueueView, ReceivedTrack, Refusal, Request, RequestFrame, Role, ScreenDemand, SentTrack,
+    ServerMessage, Snapshot, TrackDirection, TrackSource, TrackView, You, codes,
 };
 
 const CALL: u128 = 0x0190_a1b2_c3d4_e5f6;
@@ -776,6 +776,23 @@ pub(crate) fn server() -> Vec<(&'static str, ServerMessage)> {
                 Event::Quality {
                     call: call(),
                     participants: vec![staff_quality],
+                },
+            ),
+        ),
+        (
+            "media.demand",
+            event(
+                20,
+                Event::MediaDemand {
+                    call: call(),
+                    camera: CameraDemand {
+                        layers: vec!["m".to_owned(), "h".to_owned()],
+                        max_bitrate: 2_000_000,
+                    },
+                    screen: ScreenDemand {
+                        send: true,
+                        max_bitrate: 2_500_000,
+                    },
                 },
             ),
         ),

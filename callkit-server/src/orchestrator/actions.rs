@@ -52,6 +52,7 @@ impl Desk {
             self.show_queue(now, queue, &changed.calls, &mut out);
         }
         self.show_quality(&batch, &mut out);
+        self.show_demand(&mut batch.demand, &mut out);
         out.media.append(&mut batch.strays);
 
         for (key, open) in batch.openings {

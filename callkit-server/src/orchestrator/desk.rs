@@ -15,6 +15,7 @@ use callkit_core::id::{AgentId, CallId, ParticipantId, QueueId};
 use callkit_core::redact::Private;
 use callkit_core::time::Timestamp;
 use callkit_routing::{Dispatcher, Effects, Input, Refused, RoutingConfig};
+use callkit_sfu::media::Demand;
 use callkit_sfu::quality::Assessment;
 use callkit_signal::hub::{OpenReply, PrincipalKey, RequestReply};
 use callkit_signal::message::{CallView, ErrorBody, MediaState, Outcome, QueueView, Role, Snapshot, You};
@@ -76,6 +77,8 @@ pub(super) struct Desk {
 /// Inputs that are decided together, written in one commit, and only then answered and performed.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// The media plane takes no new calls just now. Calls that wait go on: there is room again before long.
+    pub(super) is_overloaded: bool,
     /// What the dispatcher changed.
     pub(super) fx: Effects,
     /// Answers that wait for the commit.
@@ -88,6 +91,8 @@ pub(super) struct Batch {
     pub(super) reshow: BTreeSet<CallId>,
     /// Media that flows for nobody, to be ended.
     pub(super) strays: Vec<(CallId, MediaOp)>,
+    /// What participants should send, if that changed.
+    pub(super) demand: BTreeMap<(CallId, ParticipantId), Demand>,
     /// Fresh assessments by call.
     pub(super) quality: BTreeMap<CallId, Vec<Assessment>>,
 }

@@ -13,12 +13,13 @@ use callkit_core::id::{CallId, ParticipantId};
 use callkit_core::quality::{Cause, Level, QualitySample};
 use callkit_core::time::Timestamp;
 use callkit_sfu::layout::Source;
+use callkit_sfu::media::Demand;
 use callkit_sfu::quality::{
     Assessment, CallQuality, Quality, ReceivedFigures, Report, SentFigures, Timeline, TrackScore, Way,
 };
 use callkit_signal::message::{
-    ErrorBody, Event, LimitedBy, MediaReport, QualityCause, QualityView, ReceivedTrack, SentTrack,
-    TrackDirection, TrackSource, TrackView, codes,
+    CameraDemand, ErrorBody, Event, LimitedBy, MediaReport, QualityCause, QualityView, ReceivedTrack,
+    ScreenDemand, SentTrack, TrackDirection, TrackSource, TrackView, codes,
 };
 
 use super::desk::{AnswerBody, Batch, Desk, Outbox, address, present};
@@ -137,6 +138,34 @@ impl Desk {
         if let Some(one) = present(record).find(|one| one.id == assessment.participant) {
             self.qualities.keep(now, record, one, &assessment);
             batch.quality.entry(call).or_default().push(assessment);
+        }
+    }
+
+    /// To each publisher what its receivers can use.
+    pub(super) fn show_demand(
+        &self,
+        demands: &mut BTreeMap<(CallId, ParticipantId), Demand>,
+        out: &mut Outbox,
+    ) {
+        for ((call, participant), demand) in std::mem::take(demands) {
+            let Some(record) = self.dispatcher.call(call) else {
+                continue;
+            };
+            let Some(publisher) = present(record).find(|one| one.id == participant) else {
+                continue;
+            };
+            let event = Event::MediaDemand {
+                call,
+                camera: CameraDemand {
+                    layers: demand.camera.layers,
+                    max_bitrate: demand.camera.max_bitrate,
+                },
+                screen: ScreenDemand {
+                    send: demand.screen.send,
+                    max_bitrate: demand.screen.max_bitrate,
+                },
+            };
+            out.events.push((address(record, &publisher.party), event));
         }
     }
 

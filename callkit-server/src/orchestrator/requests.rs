@@ -197,6 +197,9 @@ impl Desk {
             .check(who, &Wish::StartCall)
             .map_err(|_| forbidden())?;
         if self.dispatcher.call_of_customer(*id).is_none() {
+            if batch.is_overloaded {
+                return Err(overloaded());
+            }
             let customer = Customer {
                 id: *id,
                 name: name.clone(),
@@ -351,6 +354,13 @@ impl Desk {
                     batch.reshow.insert(call);
                 }
             }
+            SfuEvent::Demand {
+                room,
+                participant,
+                demand,
+            } => {
+                batch.demand.insert((CallId::from(room), participant), demand);
+            }
             SfuEvent::Quality {
                 room,
                 participant,
@@ -416,6 +426,13 @@ pub(super) fn error_of(refused: &Refused) -> ErrorBody {
 
 pub(super) fn unavailable() -> ErrorBody {
     ErrorBody::new(codes::UNAVAILABLE, "the server cannot do it now")
+}
+
+pub(super) fn overloaded() -> ErrorBody {
+    ErrorBody::new(
+        codes::OVERLOADED,
+        "the server has enough to do with the calls it has",
+    )
 }
 
 pub(super) fn not_in_call() -> ErrorBody {

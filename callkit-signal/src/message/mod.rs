@@ -27,7 +27,9 @@ pub use quality::{
     LimitedBy, MAX_REPORTED_TRACKS, MediaReport, PathKind, QualityCause, QualityLevel, QualityView,
     ReceivedTrack, SentTrack, TrackDirection, TrackSource, TrackView,
 };
-pub use server::{ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ServerMessage, Snapshot};
+pub use server::{
+    CameraDemand, ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ScreenDemand, ServerMessage, Snapshot,
+};
 pub use view::{
     ActiveCallView, AgentView, CallView, ChatView, DeviceState, HistoryEntry, LinkCause, LinkView,
     MediaState, OfferView, ParticipantView, Phase, QueueView, Role, You,

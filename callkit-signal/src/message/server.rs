@@ -354,4 +354,32 @@ pub enum Event {
         /// Each measured participant.
         participants: Vec<QualityView>,
     },
+    /// What the receivers of your media can use; send that and no more. Only when it changed.
+    #[serde(rename = "media.demand")]
+    MediaDemand {
+        /// Which call.
+        call: CallId,
+        /// Of your camera.
+        camera: CameraDemand,
+        /// Of your shared screen.
+        screen: ScreenDemand,
+    },
+}
+
+/// What to send of a camera.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameraDemand {
+    /// The rids of the simulcast layers that somebody needs, lowest first: of `l`, `m`, `h`.
+    pub layers: Vec<String>,
+    /// Most that they may take together, bits per second.
+    pub max_bitrate: u64,
+}
+
+/// What to send of a screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenDemand {
+    /// Whether anybody's connection takes it.
+    pub send: bool,
+    /// Most that it may take, bits per second.
+    pub max_bitrate: u64,
 }
