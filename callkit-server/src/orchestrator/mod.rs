@@ -181,7 +181,10 @@ impl Driver {
                 () = until(wait) => Arrival::Deadline,
             };
             let now = self.now();
-            let mut batch = Batch::default();
+            let mut batch = Batch {
+                is_overloaded: self.parts.media.admits().is_err(),
+                ..Batch::default()
+            };
             // Deadlines that have passed come first: an answer that arrives late finds its offer closed.
             self.desk.note(now, Input::Tick, &mut batch);
             self.take(now, first, &mut batch);
@@ -440,6 +443,7 @@ fn join_error(error: &JoinError) -> ErrorBody {
             codes::NO_RESTART,
             "there is no transport that this offer could restart",
         ),
+        JoinError::Overloaded | JoinError::AtCapacity => requests::overloaded(),
         JoinError::RoomFull => ErrorBody::new(
             codes::ROOM_FULL,
             "the call has as many participants as it may have",

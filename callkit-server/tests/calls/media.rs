@@ -5,7 +5,7 @@ use callkit_sfu::control::{JoinError, LossCause, MediaCall, SfuEvent};
 use callkit_sfu::sdp::SdpError;
 use callkit_signal::message::{DeviceState, Event, LinkView, MediaState, Outcome, Phase, Request, Role};
 
-use crate::world::{World, is_reconnecting, one};
+use crate::world::{World, is_reconnecting, one, support};
 
 #[tokio::test(start_paused = true)]
 async fn an_offer_is_answered_and_the_slots_say_who_is_where() {
@@ -49,7 +49,8 @@ async fn a_refused_offer_is_told_with_its_code_and_the_next_one_may_succeed() {
     for (error, code) in [
         (JoinError::Offer(SdpError::NoFingerprint), "sdp_invalid"),
         (JoinError::RoomFull, "room_full"),
-        (JoinError::Overloaded, "unavailable"),
+        (JoinError::Overloaded, "overloaded"),
+        (JoinError::RoomFailed, "unavailable"),
     ] {
         world.media.refuse_joins(Some(error));
         assert_eq!(talk.customer.refused(offer()).await, code);
@@ -59,6 +60,22 @@ async fn a_refused_offer_is_told_with_its_code_and_the_next_one_may_succeed() {
         talk.customer.ask(offer()).await,
         Ok(Outcome::Media { .. })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_media_plane_takes_no_new_call_and_serves_those_who_wait() {
+    let world = World::new().await;
+    let (waiting, call) = world.caller(1).await;
+    world.media.refuse_new_rooms(Some(JoinError::Overloaded));
+    let late = world.sign_in("customer:2").await;
+    let start = || Request::CallStart { queue: support() };
+    assert_eq!(late.refused(start()).await, "overloaded");
+    assert!(late.ask(start()).await.is_err_and(|error| error.retryable));
+    assert_eq!(waiting.start().await.id, call, "the place in the queue is kept");
+    let mut operator = world.operator("irina").await;
+    assert_eq!(operator.rings().await.call, call);
+    world.media.refuse_new_rooms(None);
+    assert!(late.ask(start()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,13 +32,15 @@ pub const NO_RESTART: &str = "no_restart";
 pub const ROOM_FULL: &str = "room_full";
 /// The text or the client id of a line of chat is empty or too long.
 pub const CHAT_INVALID: &str = "chat_invalid";
+/// The server has enough to do with the calls it has and takes no new one now.
+pub const OVERLOADED: &str = "overloaded";
 /// The server cannot do it now.
 pub const UNAVAILABLE: &str = "unavailable";
 /// A fault of the server.
 pub const INTERNAL: &str = "internal";
 
 /// Every code with whether the same request may succeed later without anything else being changed.
-pub const ALL: [(&str, bool); 18] = [
+pub const ALL: [(&str, bool); 19] = [
     (UNKNOWN_TYPE, false),
     (MALFORMED, false),
     (RATE_LIMITED, true),
@@ -55,6 +57,7 @@ pub const ALL: [(&str, bool); 18] = [
     (NO_RESTART, false),
     (ROOM_FULL, true),
     (CHAT_INVALID, false),
+    (OVERLOADED, true),
     (UNAVAILABLE, true),
     (INTERNAL, true),
 ];
