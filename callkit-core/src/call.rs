@@ -336,3 +336,45 @@ impl CallRecord {
             .find_map(|one| Some((one, one.supervising?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::samples;
+
+    #[test]
+    fn a_record_from_before_supervision_loads_and_is_written_as_it_was() {
+        let call = samples::joined(samples::call(1), &samples::agent_id("irina"));
+        let text = serde_json::to_string(&call).unwrap();
+        assert!(!text.contains("supervising"), "{text}");
+        assert_eq!(serde_json::from_str::<CallRecord>(&text).unwrap(), call);
+    }
+
+    #[test]
+    fn a_supervisor_and_the_link_survive_text_and_are_not_the_agent() {
+        let mut call = samples::joined(samples::call(1), &samples::agent_id("irina"));
+        let mut third = call.participants[1].clone();
+        third.party = Party::Agent(samples::agent_id("maria"));
+        for link in [
+            Link::Up,
+            Link::Down,
+            Link::Grace {
+                since: call.created_at,
+                deadline: call.created_at,
+            },
+        ] {
+            let mode = SuperviseMode::Whisper;
+            third.supervising = Some(Supervision { mode, link });
+            call.participants.truncate(2);
+            call.participants.push(third.clone());
+            let text = serde_json::to_string(&call).unwrap();
+            let read: CallRecord = serde_json::from_str(&text).unwrap();
+            assert_eq!(read, call, "{text}");
+            let (one, own) = read.supervisor().unwrap();
+            assert_eq!((&one.party, own.link), (&third.party, link));
+        }
+        third.left_at = Some(call.created_at);
+        call.participants[2] = third;
+        assert_eq!(call.supervisor(), None, "who has left");
+    }
+}

@@ -150,3 +150,16 @@ test('line_that_was_one_too_many_is_sent_again_by_itself', async () => {
   await clock.advance(1000);
   assert.deepEqual(client.getState().chat.map((other) => [other.text, other.status]), [['hi', 'sent']]);
 });
+
+test('talks_are_listed_by_age_and_follow_the_server', () => {
+  const talk = (id, for_ms, more = {}) => ({ id, queue: 'support', agent: 'irina', customer: 'cust_1', for_ms, ...more });
+  const you = { role: 'supervisor', id: 'maria' };
+  let state = reduce(initialState(MEDIA), { type: 'welcome', now: 10_000, snapshot: { you, chat: [], queues: [], calls: [talk('call_2', 2000)] } });
+  state = event(state, { kind: 'calls.changed', call: talk('call_1', 5000) }, 11_000);
+  assert.deepEqual(state.talks.map(({ id, since }) => [id, since]), [['call_1', 6000], ['call_2', 8000]]);
+  state = event(state, { kind: 'calls.changed', call: talk('call_1', 7000, { supervisor: 'nina' }) }, 13_000);
+  assert.deepEqual(state.talks.map(({ id, supervisor }) => [id, supervisor]), [['call_1', 'nina'], ['call_2', undefined]]);
+  state = event(state, { kind: 'calls.gone', call: 'call_1' });
+  assert.deepEqual(state.talks.map(({ id }) => id), ['call_2']);
+  assert.deepEqual(reduce(state, { type: 'closed' }).talks, [], 'the next one to sign in is told nothing of them');
+});
