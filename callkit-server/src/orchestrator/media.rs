@@ -71,7 +71,9 @@ impl MediaLines {
         let mut overtaken = Vec::new();
         for earlier in std::mem::take(waiting) {
             match earlier {
-                MediaOp::Join(join, _) | MediaOp::Restart(join) if is_overtaken(&join) => overtaken.push(join),
+                MediaOp::Join(join, _) | MediaOp::Restart(join) if is_overtaken(&join) => {
+                    overtaken.push(join)
+                }
                 other => waiting.push_back(other),
             }
         }

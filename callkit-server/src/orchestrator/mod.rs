@@ -239,7 +239,12 @@ impl Driver {
                 in_force,
                 replies,
             } => {
-                if in_force && self.desk.supervisions.confirm(participant, grant) {
+                let changed = if in_force {
+                    self.desk.supervisions.confirm(participant, grant)
+                } else {
+                    self.desk.supervisions.ask_again(participant)
+                };
+                if changed {
                     batch.reshow.insert(call);
                 }
                 for reply in replies {

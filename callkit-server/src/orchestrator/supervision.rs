@@ -74,6 +74,15 @@ impl Supervisions {
         let mode = mode_of(grant);
         mode.is_some_and(|mode| self.in_force.insert(participant, mode) != Some(mode))
     }
+
+    /// The media plane did not answer in time; whether there is something to ask it for again.
+    pub(super) fn ask_again(&mut self, participant: ParticipantId) -> bool {
+        let Some(mode) = self.in_force.get(&participant) else {
+            return false;
+        };
+        self.asked.insert(participant, *mode);
+        true
+    }
 }
 
 /// What `one` may send to the others in the call (R7.2 to R7.5).

@@ -221,6 +221,20 @@ async fn a_narrower_mode_is_told_once_it_is_in_force_and_a_wider_one_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mode_that_the_media_plane_did_not_take_in_time_is_asked_for_again() {
+    let world = World::new().await;
+    let (mut talk, maria, id) = supervised(&world, SuperviseMode::Barge).await;
+    assert!(!talk.customer.heard().await.is_empty());
+    world.media.hold_grants(true);
+    let request = join(talk.call, SuperviseMode::Listen);
+    assert_eq!(maria.refused(request).await, "unavailable");
+    assert_eq!(talk.customer.heard().await, [], "still heard, so still seen");
+    world.media.hold_grants(false);
+    talk.customer.sees(talk.call, |view| third(view).is_none()).await;
+    assert_eq!(grants(&world).last(), Some(&(id, Grant::Listen)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_supervisor_who_leaves_or_hangs_up_leaves_the_two_alone() {
     let world = World::new().await;
     for hang_up in [false, true] {
