@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::install::{self, Tools};
 use crate::steps::{Done, Failure, call, cargo, program, read, root};
-use crate::web;
+use crate::{load, web};
 
 /// Builds in release mode and runs each measurement. A figure that misses its target does not fail the run: this
 /// reports; a measurement that cannot be made does.
@@ -31,6 +31,7 @@ pub(crate) fn run() -> Done {
     ]))?;
     let benches = crate::steps::target_dir().join("release").join("figures");
     print(&read(&mut std::process::Command::new(benches))?)?;
+    load::figures(print)?;
     let folder = root().join("tests/e2e");
     print(&read(
         program("node", &["figures.mjs"], &folder).env("CALLKIT_BIN", web::server("release")),

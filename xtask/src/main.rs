@@ -12,6 +12,7 @@ mod figures;
 mod fuzz;
 mod install;
 mod licences;
+mod load;
 mod source;
 mod steps;
 mod tests;
