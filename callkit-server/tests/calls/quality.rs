@@ -28,6 +28,7 @@ fn lossy(loss: f32) -> Quality {
             jitter: None,
             paused: false,
             layers_missed: 0,
+            available_bps: None,
         }],
         ..Quality::default()
     }

@@ -38,6 +38,9 @@ pub struct TrackStats {
     pub paused: bool,
     /// Downwards: better simulcast layers that the publisher sends.
     pub layers_missed: u8,
+    /// Downwards, video: bits per second that the receiver's connection leaves for it; `None` without a known
+    /// limit.
+    pub available_bps: Option<u64>,
 }
 
 impl Room {
@@ -69,6 +72,7 @@ impl Room {
                     jitter: is_reported.then(|| time(report.jitter, source)),
                     paused: track.choice.is_paused,
                     layers_missed: missed(now, line, track.rewriter.fed_by()),
+                    available_bps: Some(track.choice.share).filter(|share| (1..u64::MAX).contains(share)),
                 }
             })
         })
@@ -92,6 +96,7 @@ fn up(peer: &Peer) -> impl Iterator<Item = TrackStats> + '_ {
             jitter: None,
             paused: false,
             layers_missed: 0,
+            available_bps: None,
         };
         for stream in line.streams.iter().filter(|stream| stream.ssrc.is_some()) {
             let (received, lost) = (stream.reception.received(), stream.reception.lost());

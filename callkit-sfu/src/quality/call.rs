@@ -372,6 +372,7 @@ impl CallQuality {
                         delay_ms,
                         frozen_percent: frozen.unwrap_or_default(),
                         layers_missed: track.layers_missed,
+                        available_bps: track.available_bps,
                         paused: track.paused,
                     })
                 };

@@ -63,6 +63,8 @@ pub struct TrackQuality {
     pub paused: bool,
     /// Downwards: how many better simulcast layers the publisher sends.
     pub layers_missed: u8,
+    /// Downwards, video: bits per second that the connection leaves for it; `None` without a known limit.
+    pub available_bps: Option<u64>,
 }
 
 /// What a participant's page measured since its last report, as far as it is judged. `None`: unknown.

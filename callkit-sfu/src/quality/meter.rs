@@ -199,6 +199,7 @@ impl TrackMeter {
             jitter: stats.jitter,
             paused: stats.paused,
             layers_missed: stats.layers_missed,
+            available_bps: stats.available_bps,
         };
         self.before = stats;
         (expected, lost, quality)
@@ -224,6 +225,7 @@ mod tests {
             jitter: None,
             paused: false,
             layers_missed: 0,
+            available_bps: None,
         }
     }
 

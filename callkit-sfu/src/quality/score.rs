@@ -18,6 +18,10 @@ const REPAIRED_WEIGHT: f32 = 2.0;
 const FREEZE_WEIGHT: f32 = 6.0;
 /// Points per simulcast layer that could be had and is not (LiveKit).
 const LAYER_WEIGHT: f32 = 35.0;
+/// Bits per second of video beyond which more makes little difference: 720p of a person who talks.
+const ENOUGH_VIDEO: f32 = 1_000_000.0;
+/// Points per e-fold of too little (LiveKit): 80 at 2.7 times too little, 40 at 20 times.
+const BITRATE_WEIGHT: f32 = 20.0;
 /// A video that is paused to keep the sound whole (LiveKit).
 pub const PAUSED: f32 = 30.0;
 
@@ -52,11 +56,14 @@ pub struct VideoImpairment {
     pub frozen_percent: f32,
     /// Better layers that are there and not received.
     pub layers_missed: u8,
+    /// Bits per second that the connection leaves for it; `None` without a known limit. What a quiet picture
+    /// really takes says nothing.
+    pub available_bps: Option<u64>,
     /// Stopped to keep the sound whole.
     pub paused: bool,
 }
 
-/// Video: the worst of packets (LiveKit's shape, with repaired loss weighing less), freezes and layers.
+/// Video: the worst of packets (LiveKit's shape, with repaired loss weighing less), freezes, layers and room.
 #[must_use]
 pub fn video(impairment: &VideoImpairment) -> f32 {
     let delay = impairment.delay_ms.max(0.0);
@@ -72,8 +79,17 @@ pub fn video(impairment: &VideoImpairment) -> f32 {
     let packets = 100.0 - by_delay - by_loss;
     let freezes = 100.0 - FREEZE_WEIGHT * impairment.frozen_percent.clamp(0.0, 100.0);
     let layers = 100.0 - LAYER_WEIGHT * f32::from(impairment.layers_missed);
+    let room = impairment.available_bps.map_or(100.0, |available| {
+        let too_little = ENOUGH_VIDEO / (available as f32).clamp(1.0, ENOUGH_VIDEO);
+        100.0 - BITRATE_WEIGHT * too_little.ln()
+    });
     let stopped = if impairment.paused { PAUSED } else { 100.0 };
-    packets.min(freezes).min(layers).min(stopped).clamp(0.0, 100.0)
+    packets
+        .min(freezes)
+        .min(layers)
+        .min(room)
+        .min(stopped)
+        .clamp(0.0, 100.0)
 }
 
 #[cfg(test)]
@@ -111,16 +127,18 @@ mod tests {
 
     fn impairment() -> impl Strategy<Value = VideoImpairment> {
         let shares = (0f32..60.0, 0f32..60.0, 0f32..2000.0, 0f32..100.0);
-        (shares, 0u8..3, any::<bool>()).prop_map(|((lost, stayed, delay, frozen), layers, paused)| {
-            VideoImpairment {
+        let room = prop::option::of(1u64..3_000_000);
+        (shares, 0u8..3, room, any::<bool>()).prop_map(
+            |((lost, stayed, delay, frozen), layers, room, paused)| VideoImpairment {
                 lost_percent: lost,
                 unrepaired_percent: stayed.min(lost),
                 delay_ms: delay,
                 frozen_percent: frozen,
                 layers_missed: layers,
+                available_bps: room,
                 paused,
-            }
-        })
+            },
+        )
     }
 
     proptest! {
@@ -134,7 +152,7 @@ mod tests {
 
         #[test]
         fn video_never_scores_higher_when_something_gets_worse(
-            before in impairment(), which in 0u8..6, more in 0f32..30.0
+            before in impairment(), which in 0u8..7, more in 0f32..30.0
         ) {
             let mut after = before;
             match which {
@@ -143,6 +161,7 @@ mod tests {
                 2 => after.delay_ms += more * 20.0,
                 3 => after.frozen_percent += more,
                 4 => after.layers_missed += 1,
+                5 => after.available_bps = Some(after.available_bps.unwrap_or(3_000_000) / 2),
                 _ => after.paused = true,
             }
             prop_assert!(video(&after) <= video(&before) + 1e-3, "{:?} {:?}", before, after);

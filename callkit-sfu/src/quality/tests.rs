@@ -43,6 +43,7 @@ fn track(way: Way, source: Source, from: Option<ParticipantId>) -> TrackQuality 
         jitter: None,
         paused: false,
         layers_missed: 0,
+        available_bps: None,
     }
 }
 
