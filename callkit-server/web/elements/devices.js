@@ -133,6 +133,10 @@ export class CallkitDevices extends CallkitElement {
     if (this.#view) this.show(this.#view);
   }
 
+  close() {
+    this.#dialog.close();
+  }
+
   /** @param {DevicesView} view */
   show(view) {
     this.#view = view;

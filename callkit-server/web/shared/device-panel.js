@@ -38,6 +38,9 @@ export class DevicePanel {
     // Inside the click: the browser's own picker wants a gesture.
     this.#dialog.addEventListener(ELEMENT_EVENTS.pickSpeaker, () => this.#pickSpeaker());
     this.#dialog.addEventListener('close', () => this.#closed());
+    // A dialog must not stand between an operator and a call that rings, nor outlive a call.
+    client.on('offer', () => this.#dialog.close());
+    client.on('call-end', () => this.#dialog.close());
     capture.book.on('change', () => this.#changed());
     client.on('capture-failure', (error) => {
       if (error.device === 'microphone' || error.device === 'camera') this.#trouble[error.device] = errorText(error);

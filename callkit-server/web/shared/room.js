@@ -52,7 +52,7 @@ export class CallRoom {
   #ending = false;
   /** @type {string | null} */
   #call = null;
-  /** @type {Map<string, string>} name and link of those who were told about */
+  /** What was told last of each of the others. @type {Map<string, 'up' | 'lost'>} */
   #told = new Map();
   #firstFrame = false;
 
@@ -158,7 +158,7 @@ export class CallRoom {
     setText(this.#peerName, names === '' ? t('status-peer-connecting') : names);
     setAttribute(this.#peerName, 'data-link', peer?.link ?? null);
     this.tick(state, this.#client.now());
-    this.#tell(state, others);
+    this.#tell(others, link);
   }
 
   /** Once per second: what counts on by itself. @param {State} state @param {number} now */
@@ -280,15 +280,21 @@ export class CallRoom {
     }
   }
 
-  /** Says what changed about the others: once, and in words. @param {State} state @param {ParticipantView[]} others */
-  #tell(state, others) {
+  /**
+   * Says what changed about the others: once, in words, and nothing of a loss that was too short to be shown.
+   *
+   * @param {readonly ParticipantView[]} others
+   * @param {import('./timeline.js').LinkView} link
+   */
+  #tell(others, link) {
     for (const participant of others) {
-      const before = this.#told.get(participant.id);
-      if (before === participant.link) continue;
-      this.#told.set(participant.id, participant.link);
+      const { id, link: state } = participant;
+      const now = state === 'up' ? 'up' : state === 'reconnecting' && link.dimmed[id] !== undefined ? 'lost' : null;
+      if (now === null || now === this.#told.get(id)) continue;
+      this.#told.set(id, now);
       const name = nameOf(participant);
-      if (participant.link === 'reconnecting') alertNow(t('status-peer-reconnecting', { name }));
-      else if (participant.link === 'up') announce(t('status-joined', { name }));
+      if (now === 'lost') alertNow(t('status-peer-reconnecting', { name }));
+      else announce(t('status-joined', { name }));
     }
   }
 }

@@ -40,7 +40,8 @@ export class Timeline {
    */
   view(state, { now, online }) {
     const { call, media, you } = state;
-    const others = call?.participants.filter((participant) => !participant.you) ?? [];
+    // Nobody waits for one who only listens.
+    const others = call?.participants.filter((participant) => !participant.you && participant.supervising !== 'listen') ?? [];
     const own = this.#own(state, now, online);
     const lostMs = media.lostSince === null ? 0 : now - media.lostSince;
     /** @type {Record<string, string>} */
