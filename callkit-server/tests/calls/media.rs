@@ -1,7 +1,7 @@
 //! The media plane's part: answers, slots, losses, quality, and rooms that are closed when they should be.
 
 use callkit_core::id::RoomId;
-use callkit_sfu::control::{JoinError, LossCause, MediaCall, SfuEvent};
+use callkit_sfu::control::{JoinError, LossCause, MediaCall, MediaPlane as _, SfuEvent};
 use callkit_sfu::sdp::SdpError;
 use callkit_signal::message::{DeviceState, Event, LinkView, MediaState, Outcome, Phase, Request, Role};
 
@@ -76,6 +76,35 @@ async fn an_overloaded_media_plane_takes_no_new_call_and_serves_those_who_wait()
     assert_eq!(operator.rings().await.call, call);
     world.media.refuse_new_rooms(None);
     assert!(late.ask(start()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_answered_and_one_of_nothing_says_that_a_new_connection_helps() {
+    let world = World::new().await;
+    let talk = world.talk().await;
+    let restart = || Request::MediaRestart {
+        call: talk.call,
+        sdp: "v=0".to_owned(),
+    };
+    assert!(matches!(
+        talk.customer.ask(restart()).await,
+        Ok(Outcome::Media { .. })
+    ));
+    let (room, participant) = (RoomId::from(talk.call), talk.customer_id);
+    assert!(
+        world
+            .media
+            .calls()
+            .contains(&MediaCall::Restart { room, participant })
+    );
+    world.media.leave(room, participant).await;
+    assert_eq!(talk.customer.refused(restart()).await, "no_restart");
+    let (waiting, call) = world.caller(2).await;
+    let early = Request::MediaRestart {
+        call,
+        sdp: "v=0".to_owned(),
+    };
+    assert_eq!(waiting.refused(early).await, "wrong_phase");
 }
 
 #[tokio::test(start_paused = true)]

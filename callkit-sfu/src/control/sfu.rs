@@ -86,6 +86,7 @@ pub struct Sfu {
     placement: Mutex<Placement>,
     listening: Vec<SocketAddr>,
     listening_tcp: Vec<SocketAddr>,
+    announced: Vec<Vec<Candidate>>,
     candidates: Vec<SocketAddr>,
     fingerprint: Fingerprint,
 }
@@ -125,6 +126,7 @@ impl Sfu {
             placement: Mutex::new(Placement::new(config.shards, config.max_participants)),
             listening: Vec::with_capacity(config.shards),
             listening_tcp: Vec::new(),
+            announced: Vec::with_capacity(config.shards),
             candidates: Vec::new(),
             fingerprint: identity.fingerprint(),
         };
@@ -148,7 +150,7 @@ impl Sfu {
                 announced.extend(candidates.into_iter().map(Candidate::TcpPassive));
             }
             let own = ShardConfig {
-                candidates: announced,
+                candidates: announced.clone(),
                 video: config.video.clone(),
                 timeouts: config.timeouts.clone(),
                 max_participants: config.max_participants,
@@ -162,6 +164,7 @@ impl Sfu {
                 .map_err(|source| SfuError::Bind { port, source })?;
             let meter = LoadMeter::new(epoch.0, f64::from(config.busy_percent) / 100.0);
             let (clock, events) = (Arc::clone(&clock), sender.clone());
+            sfu.announced.push(announced);
             let tcp = tcp.map(|(plane, _)| plane);
             let pin = config.pin_threads;
             let handle = ShardHandle::spawn(number, pin, meter, shard, socket, tcp, clock, events)
@@ -181,6 +184,12 @@ impl Sfu {
     #[must_use]
     pub fn listening_tcp(&self) -> &[SocketAddr] {
         &self.listening_tcp
+    }
+
+    /// What the answers of a shard announce, most preferred first.
+    #[must_use]
+    pub fn announced(&self, shard: usize) -> &[Candidate] {
+        self.announced.get(shard).map_or(&[], Vec::as_slice)
     }
 
     /// What the answers announce for UDP.

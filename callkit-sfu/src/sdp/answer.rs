@@ -372,7 +372,12 @@ impl Negotiated {
             new.mid == old.mid && new.payloads == old.payloads && new.extensions == old.extensions
         };
         let is_same = self.layout.uplinks.iter().zip(&running.uplinks).all(same_up)
-            && self.layout.downlinks.iter().zip(&running.downlinks).all(same_down);
+            && self
+                .layout
+                .downlinks
+                .iter()
+                .zip(&running.downlinks)
+                .all(same_down);
         if is_same {
             self.layout.clone_from(running);
         }

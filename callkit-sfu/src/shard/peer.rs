@@ -7,8 +7,8 @@ use callkit_core::id::{ParticipantId, RoomId};
 use super::batch::{LaneHint, SendBatch};
 use crate::control::{LossCause, MediaTimeouts, SfuEvent, Slots};
 use crate::layout::{Egress, MAX_PACKET, MediaLayout, PeerIndex};
-use crate::sdp::CodecSet;
 use crate::quality::Meter;
+use crate::sdp::CodecSet;
 use crate::transport::{HandshakeFailure, Transport};
 
 /// Media counts as flowing if the last packet of any kind came this soon after the last media packet.
@@ -109,7 +109,8 @@ impl Peer {
             Phase::Up => silent_at.min(quality_at),
             Phase::Silent => {
                 let given_up = self.given_up(timeouts);
-                self.consent_ends(timeouts).map_or(given_up, |ends| ends.min(given_up))
+                self.consent_ends(timeouts)
+                    .map_or(given_up, |ends| ends.min(given_up))
             }
             Phase::Gone => return None,
         };

@@ -198,7 +198,9 @@ impl TcpPlane {
             match event.token() {
                 LISTENER => self.accepting = true,
                 Token(number) => {
-                    let Ok(number) = u32::try_from(number) else { continue };
+                    let Ok(number) = u32::try_from(number) else {
+                        continue;
+                    };
                     if event.is_writable() {
                         self.writable.push(number);
                     }
@@ -301,9 +303,7 @@ impl TcpPlane {
                 Ok(count) => {
                     let path = connection.path;
                     let piece = &mut self.buffer[..count];
-                    let pushed = connection
-                        .deframer
-                        .push(piece, |datagram| handle(path, datagram));
+                    let pushed = connection.deframer.push(piece, |datagram| handle(path, datagram));
                     if pushed.is_err() {
                         self.counters.refused += 1;
                         return self.close(number);

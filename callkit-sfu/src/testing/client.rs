@@ -242,6 +242,14 @@ impl SyntheticClient {
         self.outgoing.push_back(request);
     }
 
+    /// A check that does not nominate, not queued.
+    pub fn probe_without_nomination(&mut self) -> Option<Vec<u8>> {
+        let nominates = std::mem::replace(&mut self.nominates, false);
+        self.check();
+        self.nominates = nominates;
+        self.outgoing.pop_back()
+    }
+
     fn request(&self, transaction: u128, user: &str, pwd: &Secret<String>) -> Option<Vec<u8>> {
         let provider = self.identity.provider();
         let attribute = |typ, value: &[u8]| RawAttribute {

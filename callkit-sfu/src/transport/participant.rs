@@ -189,9 +189,7 @@ impl Transport {
             self.ice.keep_consent();
         }
         Ok(CheckOutcome {
-            event: answer
-                .selected
-                .then_some(TransportEvent::PathSelected { first }),
+            event: answer.selected.then_some(TransportEvent::PathSelected { first }),
             displaced: answer.displaced,
             retired: None,
         })
@@ -207,7 +205,11 @@ impl Transport {
     ///
     /// # Errors
     /// [`OtherCertificate`]; nothing has changed then.
-    pub fn restart(&mut self, offer: &Offer, ours: IceCredentials) -> Result<Option<String>, OtherCertificate> {
+    pub fn restart(
+        &mut self,
+        offer: &Offer,
+        ours: IceCredentials,
+    ) -> Result<Option<String>, OtherCertificate> {
         if offer.fingerprint != self.expected {
             return Err(OtherCertificate);
         }

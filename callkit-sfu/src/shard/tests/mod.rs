@@ -1,5 +1,7 @@
 //! The shard in virtual time: synthetic clients on an emulated network without loss.
 
+mod paths;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ impl DatagramSink for Network {
 
 struct World {
     now: Instant,
+    /// Datagrams to where nobody is, since somebody asked.
+    sent: usize,
     shard: Shard,
     batch: SendBatch,
     network: Network,
@@ -67,6 +71,7 @@ impl World {
         };
         Self {
             now: crate::media::moment(),
+            sent: 0,
             shard: Shard::new(config, Arc::clone(&identity), IdSource::seeded(1)),
             batch: SendBatch::new(),
             network: Network::default(),
@@ -125,6 +130,9 @@ impl World {
             let none = self.network.0.is_empty();
             while let Some((path, datagram)) = self.network.0.pop_front() {
                 let port = path.remote.port();
+                if !self.clients.contains_key(&port) {
+                    self.sent += 1;
+                }
                 if let Some(client) = self.clients.get_mut(&port) {
                     let event = client.handle(self.now, &datagram);
                     self.heard.get_mut(&port).unwrap().extend(event);
