@@ -83,6 +83,19 @@ export function deviceFiles(person) {
 }
 
 /**
+ * A fake camera with the person's colours and a band of noise in the middle, where nothing is measured: it fills
+ * whatever bitrate the encoder is given.
+ * @param {Person} person
+ */
+export function busyCamera(person) {
+  const band = Math.round(HEIGHT * 0.3);
+  return ffmpeg(path.join(mediaFolder(), `${person.id}-busy.y4m`), [
+    '-stream_loop', '3', '-i', deviceFiles(person).video,
+    '-f', 'lavfi', '-i', `color=gray:s=${WIDTH}x${band}:r=30,noise=alls=80:allf=t`,
+    '-filter_complex', `[0][1]overlay=0:${Math.round((HEIGHT - band) / 2)}`, '-frames:v', '30', '-pix_fmt', 'yuv420p']);
+}
+
+/**
  * A fake camera that loops over one picture.
  * @param {string} name
  * @param {string} png path

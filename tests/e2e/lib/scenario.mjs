@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { launch } from './browsers.mjs';
 import { Network } from './network.mjs';
-import { PEOPLE } from './people.mjs';
+import { PEOPLE, busyCamera } from './people.mjs';
 import { CustomerPage, OperatorPage } from './pages.mjs';
 import { Server } from './server.mjs';
 import { PATIENCE } from './wait.mjs';
@@ -32,7 +32,7 @@ class Stage {
   /** @type {import('./pages.mjs').CustomerPage[]} */
   pages = [];
   /** Browsers of this test alone, as those behind its network: they end with it. @type {any[]} */
-  #behind = [];
+  #own = [];
 
   /** @param {Server} server @param {Network | null} network the customers' network, if it is one of ours */
   constructor(server, network) {
@@ -62,10 +62,11 @@ class Stage {
     return browserOf(engine, who);
   }
 
-  /** A customer and an operator in a call, content checked both ways. */
-  async callInProgress({ customer = ['anna', 'chromium'], operator = ['irina', 'chromium'] } = {}) {
-    const staff = await this.operator(...operator);
-    const visitor = await this.customer(...customer);
+  /** A customer and an operator in a call, content checked both ways. `busy`: with pictures that fill the line. */
+  async callInProgress({ customer = ['anna', 'chromium'], operator = ['irina', 'chromium'], busy = false } = {}) {
+    const camera = (who) => (busy ? { launch: { video: busyCamera(PEOPLE[who]) } } : {});
+    const staff = await this.operator(...operator, camera(operator[0]));
+    const visitor = await this.customer(...customer, camera(customer[0]));
     await visitor.call();
     await staff.accept();
     await visitor.reaches('active');
@@ -79,7 +80,7 @@ class Stage {
     const behind = this.network !== null && Page === CustomerPage;
     if (behind || options.launch) {
       browser = await launch(engine, PEOPLE[who], { ...(behind ? { network: this.network } : {}), ...options.launch });
-      this.#behind.push(browser);
+      this.#own.push(browser);
     } else {
       browser = await browserOf(engine, who);
     }
@@ -91,7 +92,7 @@ class Stage {
 
   async close() {
     for (const page of this.pages) await page.tab.close().catch(() => {});
-    for (const browser of this.#behind) await browser.close().catch(() => {});
+    for (const browser of this.#own) await browser.close().catch(() => {});
     await this.network?.close();
   }
 
