@@ -22,7 +22,8 @@ const CHANNEL: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) client: Client,
-    pub(super) is_v4: bool,
+    /// The address of its sockets.
+    pub(super) ip: IpAddr,
     pub(super) username: Box<[u8]>,
     pub(super) who: Box<str>,
     pub(super) key: Key,
@@ -62,7 +63,7 @@ impl Allocation {
     pub(super) fn new(
         limits: &TurnLimits,
         client: Client,
-        is_v4: bool,
+        ip: IpAddr,
         claim: Claim,
         request: Request,
         now: Timestamp,
@@ -76,7 +77,7 @@ impl Allocation {
         );
         Self {
             client,
-            is_v4,
+            ip,
             username: claim.username,
             who: claim.who,
             key: claim.key,
@@ -87,6 +88,10 @@ impl Allocation {
             sending: full,
             receiving: full,
         }
+    }
+
+    pub(super) fn is_v4(&self) -> bool {
+        self.ip.is_ipv4()
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -79,12 +79,7 @@ impl Peers {
         self.sockets
     }
 
-    /// Whether there is anything of the family.
-    pub(super) fn has_family(&self, is_v4: bool) -> bool {
-        self.routes.iter().any(|route| route.peer.is_ipv4() == is_v4)
-    }
-
-    /// An address of this machine to name in relayed addresses.
+    /// The address of this machine that relays of the family have; none if there is no peer for them.
     pub(super) fn own_ip(&self, is_v4: bool) -> Option<IpAddr> {
         let mut of_family = self.routes.iter().filter(|route| route.target.is_ipv4() == is_v4);
         of_family.next().map(|route| route.target.ip())

@@ -105,8 +105,9 @@ pub enum Action {
     Open {
         /// Whose.
         allocation: AllocationId,
-        /// Whether for peers with IPv4 addresses, else IPv6.
-        is_v4: bool,
+        /// The address of this machine to open them on: the one that clients are told as relayed, so that peers see
+        /// the relay under the address that its client knows.
+        ip: IpAddr,
         /// Whether the port of the first has to be even.
         even: bool,
     },
@@ -309,7 +310,7 @@ impl TurnServer {
         let State::Opening(request) = &found.state else {
             return;
         };
-        let relayed = port.and_then(|port| Some(SocketAddr::new(self.peers.own_ip(found.is_v4)?, port)));
+        let relayed = port.map(|port| SocketAddr::new(found.ip, port));
         let crypto = self.crypto.crypto();
         let signature = Some((found.key.expose().as_slice(), crypto));
         match relayed {
@@ -385,7 +386,7 @@ impl TurnServer {
     ) -> Option<ToPeer> {
         let allocation = self.allocations.get_mut(&id)?;
         let may = allocation.is_open()
-            && route.target.is_ipv4() == allocation.is_v4
+            && route.target.is_ipv4() == allocation.is_v4()
             && allocation.has_permission(now, route.peer.ip())
             && allocation.may_send(&self.limits, now, data.len());
         may.then_some(ToPeer {
@@ -504,12 +505,12 @@ impl TurnServer {
         let even = request.get(ATTR_EVEN_PORT).is_some();
         match self
             .wish(&request)
-            .and_then(|is_v4| self.quota(client, &claim).map(|()| is_v4))
+            .and_then(|ip| self.quota(client, &claim).map(|()| ip))
         {
-            Ok(is_v4) => {
+            Ok(ip) => {
                 let id = AllocationId(self.next);
                 self.next += 1;
-                let allocation = Allocation::new(&self.limits, client, is_v4, claim, request, now);
+                let allocation = Allocation::new(&self.limits, client, ip, claim, request, now);
                 *self.by_user.entry(allocation.who.clone()).or_default() += 1;
                 *self.by_source.entry(network(client.remote.ip())).or_default() += 1;
                 self.by_client.insert(client, id);
@@ -517,7 +518,7 @@ impl TurnServer {
                 self.allocations.insert(id, allocation);
                 out.push(Action::Open {
                     allocation: id,
-                    is_v4,
+                    ip,
                     even,
                 });
             }
@@ -525,8 +526,8 @@ impl TurnServer {
         }
     }
 
-    /// What kind of allocation is wanted: whether IPv4.
-    fn wish(&self, request: &Request) -> Result<bool, Refusal> {
+    /// The address for the kind of allocation that is wanted.
+    fn wish(&self, request: &Request) -> Result<IpAddr, Refusal> {
         match request.get(ATTR_REQUESTED_TRANSPORT) {
             Some([UDP, _, _, _]) => {}
             Some([_, _, _, _]) => return Err(Refusal::UnsupportedTransport),
@@ -537,15 +538,13 @@ impl TurnServer {
             Some([IPV6, ..]) => false,
             Some(_) => return Err(Refusal::FamilyNotSupported),
         };
-        if !self.peers.has_family(is_v4) {
-            return Err(Refusal::FamilyNotSupported);
-        }
+        let ip = self.peers.own_ip(is_v4).ok_or(Refusal::FamilyNotSupported)?;
         // Pairs of ports were for RTCP on a port of its own; nobody here has it. An even one is no trouble.
         let wants_pair = request.get(ATTR_EVEN_PORT).is_some_and(|flags| flags != [0]);
         if wants_pair || request.get(ATTR_RESERVATION_TOKEN).is_some() {
             return Err(Refusal::InsufficientCapacity);
         }
-        Ok(is_v4)
+        Ok(ip)
     }
 
     fn quota(&self, client: Client, claim: &Claim) -> Result<(), Refusal> {
@@ -577,8 +576,8 @@ impl TurnServer {
         let allocation = self.allocations.get_mut(&id).ok_or(Refusal::AllocationMismatch)?;
         match request.get(ATTR_REQUESTED_ADDRESS_FAMILY) {
             None => {}
-            Some([IPV4, ..]) if allocation.is_v4 => {}
-            Some([IPV6, ..]) if !allocation.is_v4 => {}
+            Some([IPV4, ..]) if allocation.is_v4() => {}
+            Some([IPV6, ..]) if !allocation.is_v4() => {}
             Some(_) => return Err(Refusal::FamilyMismatch),
         }
         if wanted == Some(0) {
@@ -607,7 +606,7 @@ impl TurnServer {
             if !self.peers.allows(peer.ip()) {
                 return Err(Refusal::Forbidden);
             }
-            if peer.is_ipv4() != allocation.is_v4 {
+            if peer.is_ipv4() != allocation.is_v4() {
                 return Err(Refusal::FamilyMismatch);
             }
         }
@@ -635,7 +634,7 @@ impl TurnServer {
         if self.peers.route(*peer).is_none() {
             return Err(Refusal::Forbidden);
         }
-        if peer.is_ipv4() != allocation.is_v4 {
+        if peer.is_ipv4() != allocation.is_v4() {
             return Err(Refusal::FamilyMismatch);
         }
         allocation

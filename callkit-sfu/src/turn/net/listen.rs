@@ -197,16 +197,9 @@ impl Buffers {
     }
 }
 
-/// A socket of an allocation, on an `even` port if that is asked for. It need not be reached from outside:
-/// its only peers are on this machine.
-pub(super) fn relay_socket(is_v4: bool, even: bool) -> io::Result<UdpSocket> {
-    // Linux delivers between all addresses of the machine; elsewhere loopback reaches loopback only.
-    let ip: IpAddr = match (cfg!(target_os = "linux"), is_v4) {
-        (true, true) => Ipv4Addr::LOCALHOST.into(),
-        (true, false) => Ipv6Addr::LOCALHOST.into(),
-        (false, true) => Ipv4Addr::UNSPECIFIED.into(),
-        (false, false) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+/// A socket of an allocation, on an `even` port if that is asked for. Its only peers are on this machine; what
+/// comes from elsewhere is dropped by its source.
+pub(super) fn relay_socket(ip: IpAddr, even: bool) -> io::Result<UdpSocket> {
     // Odd ones are kept until the end, so that the system does not give them again.
     let mut odd = Vec::new();
     while odd.len() < PORT_TRIES {

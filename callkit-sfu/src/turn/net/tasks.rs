@@ -300,12 +300,8 @@ impl Core {
                             }
                         }
                     },
-                    Action::Open {
-                        allocation,
-                        is_v4,
-                        even,
-                    } => {
-                        let port = self.open(allocation, is_v4, even);
+                    Action::Open { allocation, ip, even } => {
+                        let port = self.open(allocation, ip, even);
                         self.server.opened(self.clock.now(), allocation, port, actions);
                         self.changed.notify_one();
                     }
@@ -325,9 +321,9 @@ impl Core {
     }
 
     /// Opens the sockets of an allocation; gives the port of the first.
-    fn open(&mut self, allocation: AllocationId, is_v4: bool, even: bool) -> Option<u16> {
+    fn open(&mut self, allocation: AllocationId, ip: IpAddr, even: bool) -> Option<u16> {
         let sockets: io::Result<Vec<_>> = (0..self.server.sockets())
-            .map(|number| relay_socket(is_v4, even && number == 0).map(Rc::new))
+            .map(|number| relay_socket(ip, even && number == 0).map(Rc::new))
             .collect();
         let sockets = match sockets {
             Ok(sockets) => sockets,
