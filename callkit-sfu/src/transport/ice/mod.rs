@@ -199,7 +199,6 @@ impl IceAgent {
     }
 
     /// The addresses from which packets are accepted.
-    #[must_use]
     pub fn validated(&self) -> impl Iterator<Item = Remote> {
         self.validated.iter().map(Path::end)
     }
