@@ -103,6 +103,7 @@ fn coturns_client_reaches_the_media_server_over_udp_tcp_and_tls() {
     let service = start(peer, Some((0, self_signed())), TurnLimits::default());
     let (plain, tls) = (service.listening(), service.listening_tls().unwrap());
     let pair = credentials();
+    let mut relayed = 0;
     let ways: [(&str, SocketAddr, &[&str]); 5] = [
         ("UDP, channels", plain, &[]),
         ("UDP, Send indications", plain, &["-s"]),
@@ -111,9 +112,14 @@ fn coturns_client_reaches_the_media_server_over_udp_tcp_and_tls() {
         ("TLS, channels", tls, &["-t", "-S"]),
     ];
     for (what, server, more) in ways {
-        assert_all_came_back(what, &ask(server, peer, &pair, more));
+        let output = ask(server, peer, &pair, more);
+        relayed += 2 * MESSAGES;
+        assert_eq!(stats(&service).packets, relayed, "{what}: relayed");
+        // Of a TLS record this client reads the first message only, and what is sent at one time shares one.
+        if server == plain {
+            assert_all_came_back(what, &output);
+        }
     }
-    assert_eq!(stats(&service).packets, 2 * MESSAGES * ways.len() as u64);
     // Over UDP the client leaves its allocations to expire; those of connections end with them.
     while stats(&service).allocations > 2 {}
 }
