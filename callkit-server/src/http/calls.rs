@@ -12,6 +12,7 @@ use callkit_core::time::Timestamp;
 use callkit_signal::message::{ChatView, HistoryEntry, Role};
 use serde::{Deserialize, Serialize};
 
+use super::course::{Period, periods};
 use super::extract::Staff;
 use super::{HttpState, Problem};
 use crate::orchestrator::views;
@@ -38,6 +39,8 @@ struct CallDetail {
     participants: Vec<ParticipantEntry>,
     chat: Vec<ChatView>,
     offers: Vec<OfferEntry>,
+    /// How connections did.
+    quality: Vec<Period>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +119,7 @@ pub(super) async fn one(
         .check(&principal, &Action::ReadCall(&call))
         .map_err(|_| Problem::NotFound)?;
     let chat = state.0.store.chat(id).await.map_err(unavailable)?;
+    let quality = state.0.store.quality(id).await.map_err(unavailable)?;
     let me = principal.party();
     Ok(axum::Json(CallDetail {
         participants: call
@@ -130,6 +134,7 @@ pub(super) async fn one(
             .flat_map(|segment| &segment.offers)
             .map(offer)
             .collect(),
+        quality: periods(&call, &quality),
         call: entry(&call),
     }))
 }

@@ -5,6 +5,7 @@
 //! what they see from the store. Status codes are decided in `problem.rs` only.
 
 mod calls;
+mod course;
 mod extract;
 pub mod listener;
 mod origin;

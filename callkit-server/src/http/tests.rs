@@ -616,12 +616,14 @@ async fn with_history() -> Server {
         samples::chat(calls[0].id, Party::Customer, 1),
         samples::chat(calls[0].id, Party::Agent(irina), 2),
     ];
+    let quality = vec![samples::quality(&calls[0], 1)];
     let calls = calls.into_iter().map(|next| Change { expect: 0, next }).collect();
     server
         .store
         .commit(&Commit {
             calls,
             chat,
+            quality,
             ..Commit::default()
         })
         .await
@@ -686,6 +688,10 @@ async fn a_call_is_shown_with_people_chat_and_offers() {
         .collect();
     assert_eq!(mine, [false, true]);
     assert_eq!(body["offers"], json!([]));
+    assert_eq!(
+        (&body["quality"][0]["level"], &body["quality"][0]["cause"]),
+        (&json!("poor"), &json!("network"))
+    );
 }
 
 #[tokio::test]
