@@ -15,6 +15,8 @@ const STABLE_MS = 5000;
 const REQUEST_TIMEOUT_MS = 15_000;
 /** After the network changed, an answer to a ping is expected this soon, milliseconds. */
 const PROBE_MS = 3000;
+/** A tick that comes this late was held up here: what arrived meanwhile is still to be read, milliseconds. */
+const LATE_TICK_MS = 2500;
 /** Requests that may wait for an answer or for the connection. */
 const MAX_PENDING = 256;
 /** Received events are confirmed at least after this many. */
@@ -56,6 +58,9 @@ export class Connection extends Emitter {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastHeard = 0;
+  #lastTick = 0;
+  /** The other side is not judged before. */
+  #judgeFrom = 0;
   #lastPing = 0;
   #connectedAt = 0;
   #attempt = 0;
@@ -92,6 +97,7 @@ export class Connection extends Emitter {
     this.#attempt = 0;
     this.#refusals = 0;
     this.#tokenReason = 'connect';
+    this.#lastTick = this.#env.now();
     this.#stops.push(this.#env.startTicker(() => this.#tick()), this.#env.onWake(() => this.wake()));
     this.#connect('connecting');
   }
@@ -330,8 +336,10 @@ export class Connection extends Emitter {
 
   #tick() {
     const now = this.#env.now();
+    if (now - this.#lastTick > LATE_TICK_MS) this.#judgeFrom = now + LATE_TICK_MS;
+    this.#lastTick = now;
     if (this.#info.state === 'connected') this.#keepAlive();
-    if (this.#socket) {
+    if (this.#socket && now >= this.#judgeFrom) {
       const silent = now - this.#lastHeard > this.#limits.silence_timeout_ms;
       const unanswered = this.#probeBy !== null && now > this.#probeBy;
       if (silent || unanswered) {
@@ -339,7 +347,7 @@ export class Connection extends Emitter {
         this.#lost('silent');
         socket.close();
       }
-    } else if (this.#info.retryAt !== null && now >= this.#info.retryAt) {
+    } else if (!this.#socket && this.#info.retryAt !== null && now >= this.#info.retryAt) {
       this.#connect('reconnecting');
     }
     if (this.#info.state !== 'connected') return;

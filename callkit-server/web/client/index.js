@@ -18,8 +18,11 @@ const CLIENT_INFO = { name: 'callkit-web', version: '0.1.0' };
 const SAMPLE_MS = 2000;
 /** The server is told of every so many measurements: every four seconds. */
 const REPORT_EVERY = 2;
-/** The ticker comes once per second; this much later by the time of day, the computer slept, milliseconds. */
-const SLEPT_MS = 5000;
+/**
+ * The ticker comes once per second; this much later by the time of day, the computer slept, milliseconds. A computer
+ * that is merely busy is late as well, by some seconds.
+ */
+const SLEPT_MS = 15_000;
 /** Pause before a line of chat that was one too many is sent again, milliseconds. */
 const CHAT_PAUSE_MS = 500;
 

@@ -294,3 +294,18 @@ test('request_whose_answer_is_forgotten_is_asked_again_under_a_new_number', asyn
   server.answer = () => ({ error: 'forgotten' });
   await assert.rejects(client.operator.accept('offer_1'), { code: 'forgotten' });
 });
+
+test('page_that_was_held_up_reads_what_arrived_before_it_calls_the_server_silent', async () => {
+  const { client, server, clock } = world();
+  client.connect();
+  await clock.advance(5500);
+  // Nothing of the page runs for 20 seconds, as on a machine that has too much to do.
+  await clock.hold(20_000);
+  await clock.advance(1500);
+  assert.equal(state(client), 'connected');
+  assert.equal(server.attempts, 1);
+  // A server that says nothing is still found out.
+  server.mute = true;
+  await clock.advance(17_000);
+  assert.notEqual(state(client), 'connected');
+});

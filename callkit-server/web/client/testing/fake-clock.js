@@ -39,6 +39,12 @@ export class FakeClock {
     };
   };
 
+  /** Time passes and nothing runs, as in a page that gets no processor: what was due is late. @param {number} ms */
+  async hold(ms) {
+    await settle();
+    this.#now += ms;
+  }
+
   /** Time passes; due timers run in order. @param {number} ms */
   async advance(ms) {
     const end = this.#now + ms;
