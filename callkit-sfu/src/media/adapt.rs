@@ -422,7 +422,9 @@ impl Room {
                 .iter()
                 .position(|stream| Some(stream.run) == track.rewriter.fed_by());
             let choice = track.choice;
-            for layer in [choice.wanted, choice.shown, fed].into_iter().flatten() {
+            // The lowest is there at once when the line of one who gets nothing recovers.
+            let lowest = choice.is_paused.then_some(0);
+            for layer in [choice.wanted, choice.shown, fed, lowest].into_iter().flatten() {
                 if let Some(place) = plan.layers.get_mut(layer) {
                     *place = true;
                 }

@@ -121,9 +121,7 @@ fn read(count: u8, kind: u8, body: &[u8]) -> Option<Rtcp<'_>> {
             let exponent = u32::from(body[13] >> 2);
             let mantissa = be32(body, 12) & 0x3_ffff;
             Rtcp::ReceiverEstimate {
-                bitrate: u64::from(mantissa)
-                    .checked_mul(1 << exponent.min(62))
-                    .unwrap_or(u64::MAX),
+                bitrate: u64::from(mantissa).saturating_mul(1 << exponent.min(62)),
             }
         }
         _ => return None,

@@ -75,6 +75,8 @@ pub struct Bandwidth {
     loss: LossRate,
     prober: Prober,
     heard: Option<u64>,
+    /// The packet reported on last was part of a burst.
+    in_burst: bool,
     faded: f64,
     /// The estimate was lowered at least once on this path: before, it says only what was tried.
     is_capped: bool,
@@ -97,6 +99,7 @@ impl Bandwidth {
             loss: LossRate::default(),
             prober: Prober::default(),
             heard: None,
+            in_burst: false,
             faded: 0.0,
             is_capped: false,
             queued: None,
@@ -159,8 +162,13 @@ impl Bandwidth {
                     news = true;
                     self.loss.arrived(was_missing);
                     self.acked.add(arrived, sent.size);
-                    if sent.probe == 0 {
-                        // A burst is meant to fill the queue for a moment.
+                    let in_burst = sent.probe != 0;
+                    if self.in_burst && !in_burst {
+                        // A burst is meant to fill the queue for a moment: that is no trend.
+                        self.trend.restart();
+                    }
+                    self.in_burst = in_burst;
+                    if !in_burst {
                         self.trend.arrived(sent.at, arrived);
                         past = true;
                     } else {

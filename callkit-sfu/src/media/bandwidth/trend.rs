@@ -93,6 +93,14 @@ impl Trend {
         self.usage
     }
 
+    /// Forgets the delays so far; what is usual on the path is kept.
+    pub fn restart(&mut self) {
+        *self = Self {
+            threshold: self.threshold,
+            ..Self::default()
+        };
+    }
+
     /// Takes in a packet that was sent and arrived at these times, in the order of sending.
     pub fn arrived(&mut self, sent: u64, arrived: i64) {
         let Some(group) = &mut self.group else {
@@ -129,10 +137,7 @@ impl Trend {
             return;
         }
         if (arrived - sent).abs() > JUMP {
-            *self = Self {
-                threshold: self.threshold,
-                ..Self::default()
-            };
+            self.restart();
             return;
         }
         let delta = (arrived - sent) as f64 / 1000.0;

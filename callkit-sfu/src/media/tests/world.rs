@@ -228,6 +228,56 @@ impl Sender {
         self.number(bytes)
     }
 
+    /// A video frame of `count` packets of `each` bytes. Behind the descriptor: whether it is a key frame,
+    /// the layer, the packet's place in the frame and their number; the last four bytes are the content.
+    pub(super) fn frame(&mut self, key: bool, layer: u8, count: usize, each: usize) -> Vec<Vec<u8>> {
+        let [high, low] = (0x8000 | self.picture).to_be_bytes();
+        self.picture = (self.picture + 1) & 0x7fff;
+        let tl0 = self.tl0;
+        self.tl0 = tl0.wrapping_add(1);
+        let packets = (0..count).map(|index| {
+            let start = if index == 0 { 0x90 } else { 0x80 };
+            let mut payload = vec![start, 0xc0, high, low, tl0, u8::from(!key)];
+            payload.extend([u8::from(key), layer, index as u8, count as u8]);
+            payload.resize(each.max(14) - 4, 0);
+            self.content += 1;
+            payload.extend(self.content.to_be_bytes());
+            let bytes = self.packet(
+                self.ssrc,
+                96 + self.who as u8,
+                self.sequence,
+                index + 1 == count,
+                EXTENSIONS.rid,
+                &payload,
+            );
+            self.history.insert(self.sequence, bytes.clone());
+            self.sequence = self.sequence.wrapping_add(1);
+            bytes
+        });
+        let packets = packets.collect();
+        self.timestamp = self.timestamp.wrapping_add(3600);
+        packets
+    }
+
+    /// 20 ms of sound in `size` bytes; the last four are the content.
+    pub(super) fn sound(&mut self, size: usize) -> Vec<u8> {
+        self.content += 1;
+        let mut payload = vec![0; size - 4];
+        payload.extend(self.content.to_be_bytes());
+        let payload_type = 109 + self.who as u8;
+        let bytes = self.packet(
+            self.ssrc,
+            payload_type,
+            self.sequence,
+            false,
+            EXTENSIONS.rid,
+            &payload,
+        );
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(960);
+        bytes
+    }
+
     /// A packet of padding only on the media SSRC.
     pub(super) fn padding(&mut self) -> Vec<u8> {
         let mut bytes = self.packet(
