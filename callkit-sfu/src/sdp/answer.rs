@@ -20,8 +20,9 @@ const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 const MAX_RIDS: usize = 3;
 /// Ids 15 and above need the two-byte form (RFC 8285 section 4.2), which we do not write.
 const MAX_EXTENSION_ID: u8 = 14;
-/// Feedback that we understand for video, in the order of the answer.
-const VIDEO_FEEDBACK: [&str; 4] = ["transport-cc", "ccm fir", "nack", "nack pli"];
+/// Feedback that we understand or send for video, in the order of the answer. Browsers estimate by
+/// transport-cc where both are agreed; what we send as REMB is a limit beside it.
+const VIDEO_FEEDBACK: [&str; 5] = ["transport-cc", "goog-remb", "ccm fir", "nack", "nack pli"];
 /// Opus parameters that are kept: the rest (stereo, rates) is for music.
 const OPUS_PARAMETERS: [&str; 3] = ["minptime", "useinbandfec", "usedtx"];
 
