@@ -23,6 +23,8 @@ pub(super) struct Notes {
     pub(super) joined: u64,
     /// Participants who left.
     pub(super) left: u64,
+    /// Requests about a call that the plan, or the other side, had just ended.
+    pub(super) overtaken: u64,
     /// What was refused or failed, by the server's code.
     pub(super) refused: BTreeMap<String, u64>,
     /// From `media.offer` to the first packet of somebody else.
@@ -72,6 +74,10 @@ impl Journal {
     }
 
     pub(super) fn refused(&self, code: &str) {
+        if matches!(code, "not_found" | "not_in_call") {
+            self.notes().overtaken += 1;
+            return;
+        }
         *self.notes().refused.entry(code.to_owned()).or_default() += 1;
     }
 }

@@ -3,22 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use callkit_core::call::SuperviseMode;
-use callkit_core::id::{CallId, IdSource};
+use callkit_core::id::{CallId, IdSource, QueueId};
 use callkit_core::redact::Secret;
 use callkit_core::time::Clock;
 use callkit_sfu::testing::{MediaPeer, MediaShape, PeerNotice, Seat, Swarm, SyntheticClient};
 use callkit_sfu::transport::DtlsIdentity;
 use callkit_signal::client::{Client, ClientError, ClientEvent, Events};
 use callkit_signal::message::{CallView, Event, Outcome, Phase, PresenceChoice, Request};
+use http::StatusCode;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::sleep_until;
 
 use super::connect::{ConnectError, Connector};
 use super::journal::Journal;
 use super::plan::Side;
-use callkit_core::id::QueueId;
 
 /// Notices of one's own media that may wait.
 const NOTICES: usize = 8;
@@ -26,6 +27,10 @@ const NOTICES: usize = 8;
 pub(super) const ORDERS: usize = 64;
 /// Sign-ins at the same time: each costs the server tens of milliseconds of hashing.
 const SIGN_INS: usize = 4;
+
+/// How long a refused sign-in is tried again, and the pause before.
+const SIGN_IN_PATIENCE: Duration = Duration::from_secs(60);
+const SIGN_IN_PAUSE: Duration = Duration::from_millis(500);
 
 /// What everybody shares.
 #[derive(Debug)]
@@ -340,6 +345,7 @@ pub(super) async fn customer(
     let mut call = start(&person).await;
     let mut again = false;
     let mut leaving = false;
+    let mut third_called = None;
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -366,7 +372,18 @@ pub(super) async fn customer(
             heard = person.hear() => match heard {
                 Heard::Event(event) => {
                     let Event::Call { call: view } = *event else { continue };
-                    if call.is_none_or(|(mine, _)| mine != view.id) || !person.follow(&view).await {
+                    if call.is_none_or(|(mine, _)| mine != view.id) {
+                        continue;
+                    }
+                    if !person.follow(&view).await {
+                        // A talk can be joined once both sides are in it.
+                        if let (Phase::Active { .. }, Some(third)) = (&view.phase, &third)
+                            && third_called != Some(view.id)
+                        {
+                            third_called = Some(view.id);
+                            // A supervisor who is busy with the call before comes when that is over.
+                            let _ = third.try_send(view.id);
+                        }
                         continue;
                     }
                     if std::mem::take(&mut again) || leaving {
@@ -381,12 +398,8 @@ pub(super) async fn customer(
                     call = start(&person).await;
                 }
                 Heard::Joined => {
-                    if let Some((id, asked)) = call {
+                    if let Some((_, asked)) = call {
                         stage.journal.up(stage.now().saturating_duration_since(asked));
-                        if let Some(third) = &third {
-                            // A supervisor who is busy with the call before comes when that is over.
-                            let _ = third.send(id).await;
-                        }
                     }
                 }
                 Heard::MediaGone => person.hang_up_media(),
@@ -454,7 +467,18 @@ async fn sign_in(
     // Never closed.
     let turn = stage.sign_ins.acquire().await;
     let Account { user, password } = account;
-    let cookie = stage.connector.sign_in(number, user, password).await?;
+    let end = stage.now() + SIGN_IN_PATIENCE;
+    let cookie = loop {
+        match stage.connector.sign_in(number, user, password).await {
+            // Too many at once: a person tries again.
+            Err(ConnectError::Status(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS))
+                if stage.now() < end =>
+            {
+                sleep_until((stage.now() + SIGN_IN_PAUSE).into()).await;
+            }
+            outcome => break outcome?,
+        }
+    };
     let ticket = stage.connector.ticket(number, &cookie).await?;
     drop(turn);
     Person::open(stage, number, part, ticket).await

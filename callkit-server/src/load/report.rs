@@ -85,6 +85,7 @@ pub(crate) struct Calls {
     ended: u64,
     joined: u64,
     left: u64,
+    overtaken: u64,
     refused: BTreeMap<String, u64>,
     connected_at_end: u64,
 }
@@ -189,6 +190,7 @@ impl Report {
                 ended: measured.all.ended,
                 joined: measured.all.joined,
                 left: measured.all.left,
+                overtaken: measured.all.overtaken,
                 refused: measured.all.refused.clone(),
                 connected_at_end: measured.totals.connected,
             },
@@ -419,8 +421,8 @@ impl Report {
         )?;
         writeln!(
             to,
-            "  ended         {} as planned; {} joins, {} leaves",
-            calls.ended, calls.joined, calls.left
+            "  ended         {} as planned; {} joins, {} leaves; {} requests came after the end of their call",
+            calls.ended, calls.joined, calls.left, calls.overtaken
         )?;
         let refused: Vec<String> = calls
             .refused

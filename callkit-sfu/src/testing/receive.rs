@@ -45,6 +45,8 @@ pub(super) struct Receiver {
     reported: (u64, u64),
     pictures: Vec<Picture>,
     newest_frame: Option<u32>,
+    /// The key frame that counting began with.
+    first_frame: u32,
     given_up: u64,
     wants_key: bool,
     next_pli: Option<Instant>,
@@ -68,6 +70,7 @@ impl Receiver {
             reported: (0, 0),
             pictures: Vec::new(),
             newest_frame: None,
+            first_frame: 0,
             given_up: 0,
             wants_key: false,
             next_pli: None,
@@ -199,7 +202,7 @@ impl Receiver {
                 } else if key {
                     self.pictures.fill(Picture::default());
                     self.totals.frames_expected += 1;
-                    self.newest_frame = Some(frame);
+                    (self.newest_frame, self.first_frame) = (Some(frame), frame);
                 } else {
                     self.wants_key = true;
                     return;
@@ -212,8 +215,12 @@ impl Receiver {
             }
             None => {
                 self.totals.frames_expected += 1;
-                self.newest_frame = Some(frame);
+                (self.newest_frame, self.first_frame) = (Some(frame), frame);
             }
+        }
+        if self.first_frame.wrapping_sub(frame).wrapping_sub(1) < FRAMES as u32 {
+            // Left over from before the key frame.
+            return;
         }
         if key {
             self.wants_key = false;
