@@ -79,11 +79,11 @@ fn talk(losses: [Loss; 2]) -> [Outcome; 2] {
         for person in &mut people {
             repair(&mut world, person);
             receive(&world, person);
-            if step % 50 == 0 {
+            if step.is_multiple_of(50) {
                 report(&mut world, person);
             }
         }
-        if step % 100 == 0 {
+        if step.is_multiple_of(100) {
             for person in &mut people {
                 let (stats, tracks) = (
                     world.room.stats(person.index),
