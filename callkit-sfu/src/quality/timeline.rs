@@ -95,7 +95,11 @@ mod tests {
     fn a_call_keeps_a_bounded_number_of_samples() {
         let mut timeline = Timeline::default();
         let kept = (0..10_000u64).filter(|second| {
-            let level = if second.is_multiple_of(2) { Level::Poor } else { Level::Good };
+            let level = if second.is_multiple_of(2) {
+                Level::Poor
+            } else {
+                Level::Good
+            };
             let call = CallId::from(1);
             timeline
                 .note(at(*second), call, &Party::Customer, &assessment(level))
