@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::layout::Codec;
 
-/// Packets remembered per receiving video m-line. At 300 packets a second 1.7 s.
-const REMEMBERED: u64 = 512;
+/// Packets remembered per receiving video m-line: at 200 packets a second 1.3 s, and more than a publisher's ring
+/// has room for. A power of two.
+const REMEMBERED: u64 = 256;
 /// Most retransmissions of one packet to one receiver: bounds what NACKs can amplify. At 10 % loss five
 /// leave one packet in a million unrepaired.
 const MAX_RESENDS: u8 = 5;
@@ -75,7 +76,7 @@ impl PayloadRing {
 }
 
 /// How a packet was sent to a receiver, so that it can be sent again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     /// Extended sequence number sent.
     pub number: u64,
@@ -95,18 +96,85 @@ pub struct Sent {
     pub rtx_payload_type: u8,
 }
 
+/// A remembered packet, packed: these logs are what a receiver costs most.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    sent: Sent,
-    resends: u8,
+    /// Where the payload starts in its ring.
+    position: u64,
+    /// Low half of the extended number; the other half is that of the number asked for, or the packet is older than
+    /// anything that is remembered.
+    number: u32,
+    timestamp: u32,
+    ring: u32,
     resent_at_ms: u32,
+    length: u16,
+    picture_shift: u16,
+    tl0_shift: u8,
+    rtx_payload_type: u8,
+    codec: Codec,
+    marker: bool,
+    resends: u8,
+    is_taken: bool,
+}
+
+impl Entry {
+    const EMPTY: Self = Self {
+        position: 0,
+        number: 0,
+        timestamp: 0,
+        ring: 0,
+        resent_at_ms: 0,
+        length: 0,
+        picture_shift: 0,
+        tl0_shift: 0,
+        rtx_payload_type: 0,
+        codec: Codec::Opus,
+        marker: false,
+        resends: 0,
+        is_taken: false,
+    };
+
+    const fn of(sent: &Sent) -> Self {
+        Self {
+            position: sent.kept.position,
+            number: sent.number as u32,
+            timestamp: sent.timestamp,
+            ring: sent.kept.ring,
+            resent_at_ms: 0,
+            length: sent.kept.length,
+            picture_shift: sent.picture_shift,
+            tl0_shift: sent.tl0_shift,
+            rtx_payload_type: sent.rtx_payload_type,
+            codec: sent.codec,
+            marker: sent.marker,
+            resends: 0,
+            is_taken: true,
+        }
+    }
+
+    const fn sent(&self, number: u64) -> Sent {
+        Sent {
+            number,
+            timestamp: self.timestamp,
+            kept: Kept {
+                ring: self.ring,
+                position: self.position,
+                length: self.length,
+            },
+            picture_shift: self.picture_shift,
+            tl0_shift: self.tl0_shift,
+            marker: self.marker,
+            codec: self.codec,
+            rtx_payload_type: self.rtx_payload_type,
+        }
+    }
 }
 
 /// The packets last sent on one m-line.
 #[derive(Debug)]
 pub struct ResendLog {
     epoch: Instant,
-    entries: Box<[Option<Entry>]>,
+    entries: Box<[Entry]>,
 }
 
 impl ResendLog {
@@ -115,24 +183,20 @@ impl ResendLog {
     pub fn new(epoch: Instant) -> Self {
         Self {
             epoch,
-            entries: vec![None; REMEMBERED as usize].into_boxed_slice(),
+            entries: vec![Entry::EMPTY; REMEMBERED as usize].into_boxed_slice(),
         }
     }
 
     /// Remembers a packet at the cost of the oldest.
     pub fn remember(&mut self, sent: Sent) {
-        self.entries[(sent.number % REMEMBERED) as usize] = Some(Entry {
-            sent,
-            resends: 0,
-            resent_at_ms: 0,
-        });
+        self.entries[(sent.number % REMEMBERED) as usize] = Entry::of(&sent);
     }
 
     /// The packet with extended `number`, if it may be sent again at `now`: it is remembered, was not sent
     /// again too often, nor so recently that the request crossed the answer.
     pub fn resend(&mut self, now: Instant, rtt: Option<Duration>, number: u64) -> Option<Sent> {
-        let entry = self.entries[(number % REMEMBERED) as usize].as_mut()?;
-        if entry.sent.number != number || entry.resends >= MAX_RESENDS {
+        let entry = &mut self.entries[(number % REMEMBERED) as usize];
+        if !entry.is_taken || entry.number != number as u32 || entry.resends >= MAX_RESENDS {
             return None;
         }
         let now_ms = now.saturating_duration_since(self.epoch).as_millis() as u32;
@@ -142,7 +206,7 @@ impl ResendLog {
         }
         entry.resends += 1;
         entry.resent_at_ms = now_ms;
-        Some(entry.sent)
+        Some(entry.sent(number))
     }
 }
 
@@ -181,6 +245,27 @@ mod tests {
         assert!(log.resend(start, rtt, 1000 + REMEMBERED).is_none());
         log.remember(sent(1000 + REMEMBERED));
         assert!(log.resend(start, rtt, 1000).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_packet_comes_back_whole() {
+        let start = crate::media::moment();
+        let (mut ring, mut log) = (PayloadRing::new(9, 1000), ResendLog::new(start));
+        assert!(log.resend(start, None, 0).is_none(), "an empty log has nothing");
+        let whole = Sent {
+            number: (7 << 32) + 5,
+            timestamp: 0xdead_beef,
+            kept: ring.keep(&[1; 300]).unwrap(),
+            picture_shift: 0x7ffe,
+            tl0_shift: 200,
+            marker: true,
+            codec: Codec::Vp9,
+            rtx_payload_type: 99,
+        };
+        log.remember(whole);
+        assert_eq!(log.resend(start, None, whole.number), Some(whole));
+        assert_eq!(log.resend(start, None, whole.number + REMEMBERED), None);
+        assert!(size_of::<Entry>() <= 40, "{}", size_of::<Entry>());
     }
 
     #[test]

@@ -24,8 +24,10 @@ const TOGETHER: Duration = Duration::from_millis(4);
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     number: u64,
-    since: Instant,
-    next: Instant,
+    /// Since when, and when to ask next, in microseconds since the epoch of the generator: wraps after 71 minutes,
+    /// and nothing is missing for longer than [`MAX_AGE`].
+    since: u32,
+    next: u32,
     tries: u8,
 }
 
@@ -43,8 +45,9 @@ pub enum Gap {
 /// The gaps of one stream.
 #[derive(Debug)]
 pub struct NackGenerator {
-    /// Ascending by number, never more than [`MAX_MISSING`].
+    /// Ascending by number, never more than [`MAX_MISSING`]; takes its memory with the first gap.
     missing: Vec<Missing>,
+    epoch: Option<Instant>,
     tolerance: Duration,
     relaxed: Option<Instant>,
     due: Option<Instant>,
@@ -62,7 +65,8 @@ impl NackGenerator {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            missing: Vec::with_capacity(MAX_MISSING),
+            missing: Vec::new(),
+            epoch: None,
             tolerance: TOLERANCE.0,
             relaxed: None,
             due: None,
@@ -105,10 +109,14 @@ impl NackGenerator {
                 return Gap::TooLarge;
             }
             let next = now + self.tolerance;
+            let (since, next_at) = (self.micros(now), self.micros(next));
+            if self.missing.capacity() == 0 {
+                self.missing.reserve_exact(MAX_MISSING);
+            }
             self.missing.extend((highest + 1..number).map(|number| Missing {
                 number,
-                since: now,
-                next,
+                since,
+                next: next_at,
                 tries: 0,
             }));
             self.due = Some(self.due.map_or(next, |due| due.min(next)));
@@ -125,7 +133,7 @@ impl NackGenerator {
             self.due = None;
         }
         if !retransmitted {
-            let late = now.saturating_duration_since(missing.since) * 5 / 4;
+            let late = since(missing.since, self.micros(now)) * 5 / 4;
             self.tolerance = self.tolerance.max(late).min(TOLERANCE.1);
             self.relaxed = Some(now);
         }
@@ -150,23 +158,43 @@ impl NackGenerator {
         }
         let first_retry = (rtt.unwrap_or(ASSUMED_RTT) * 5 / 4).clamp(RETRY.0, RETRY.1);
         let before = self.missing.len();
+        let at = self.micros(now);
         self.missing.retain_mut(|missing| {
-            if missing.next > now + TOGETHER {
+            if until(at, missing.next) > TOGETHER {
                 return true;
             }
-            let age = now.saturating_duration_since(missing.since);
+            let age = since(missing.since, at);
             if missing.tries >= MAX_TRIES || age > MAX_AGE {
                 return false;
             }
             ask(missing.number as u16);
             // Half a retry more each time: a path that does not answer is not made worse.
-            missing.next = now + (first_retry + first_retry * u32::from(missing.tries) / 2).min(RETRY.1);
+            let retry = (first_retry + first_retry * u32::from(missing.tries) / 2).min(RETRY.1);
+            missing.next = at.wrapping_add(retry.as_micros() as u32);
             missing.tries += 1;
             true
         });
         self.given_up += (before - self.missing.len()) as u64;
-        self.due = self.missing.iter().map(|missing| missing.next).min();
+        let next = self.missing.iter().map(|missing| until(at, missing.next)).min();
+        self.due = next.map(|next| now + next);
     }
+
+    /// `moment` in microseconds since the epoch, which the first one called for becomes.
+    fn micros(&mut self, moment: Instant) -> u32 {
+        let epoch = *self.epoch.get_or_insert(moment);
+        moment.saturating_duration_since(epoch).as_micros() as u32
+    }
+}
+
+/// Time from `earlier` to `now`, in microseconds of the circle.
+fn since(earlier: u32, now: u32) -> Duration {
+    Duration::from_micros(u64::from(now.wrapping_sub(earlier)))
+}
+
+/// Time from `now` to `later`; zero if that has passed.
+fn until(now: u32, later: u32) -> Duration {
+    let ahead = later.wrapping_sub(now) as i32;
+    Duration::from_micros(u64::try_from(ahead).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl ReceiveWindow {
             numbers: Unwrapper::default(),
             seen: [0; (WINDOW / 64) as usize],
             old_in_a_row: 0,
-            padding: VecDeque::with_capacity(PADDING_MEMORY),
+            padding: VecDeque::new(),
             padding_before: 0,
             forgotten: 0,
         }
@@ -123,6 +123,10 @@ impl ReceiveWindow {
     pub fn remove(&mut self, number: u64) -> bool {
         if self.numbers.highest() != Some(number) {
             return false;
+        }
+        if self.padding.is_empty() {
+            // Once, with the first: most streams have none.
+            self.padding.reserve_exact(PADDING_MEMORY);
         }
         if self.padding.len() == PADDING_MEMORY
             && let Some(oldest) = self.padding.pop_front()

@@ -19,8 +19,11 @@ const LATE: u64 = 500;
 pub struct ArrivalRecorder {
     epoch: Instant,
     numbers: Unwrapper,
-    /// Arrival in ticks since the epoch plus one, by number modulo the window; 0 means not arrived.
-    arrivals: Box<[u64]>,
+    /// Low half of the arrival in ticks since the epoch plus one, by number modulo the window; 0 means not
+    /// arrived. It wraps after twelve days.
+    arrivals: Box<[u32]>,
+    /// Ticks of the arrival noted last.
+    latest: u64,
     next: u64,
     number: u8,
     due: Option<Instant>,
@@ -34,6 +37,7 @@ impl ArrivalRecorder {
             epoch,
             numbers: Unwrapper::default(),
             arrivals: vec![0; WINDOW as usize].into_boxed_slice(),
+            latest: 0,
             next: 0,
             number: 0,
             due: None,
@@ -74,7 +78,9 @@ impl ArrivalRecorder {
             return;
         }
         let ticks = now.saturating_duration_since(self.epoch).as_micros() as u64 / TICK_MICROS;
-        *slot = ticks + 1;
+        // The one value in four billion that would read as nothing is a quarter of a millisecond late.
+        *slot = ((ticks + 1) as u32).max(1);
+        self.latest = ticks + 1;
         self.next = self.next.min(number);
         if self.due.is_none() {
             self.due = Some(now + INTERVAL);
@@ -100,7 +106,9 @@ impl ArrivalRecorder {
         while self.next <= highest {
             let arrivals = (self.next..=highest).map(|number| {
                 let slot = self.arrivals[(number % WINDOW) as usize];
-                slot.checked_sub(1)
+                // All that is remembered is less than half a round older than the latest.
+                let age = (self.latest as u32).wrapping_sub(slot);
+                (slot != 0).then(|| self.latest.saturating_sub(u64::from(age) + 1))
             });
             let (length, covered) =
                 write_feedback(buffer, sender, media, self.next as u16, self.number, arrivals);

@@ -65,8 +65,10 @@ impl Window {
 /// The windows of all SSRCs of a direction.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    ssrcs: Vec<u32>,
-    windows: Vec<Window>,
+    /// SSRC and window side by side: a packet finds both in one place of memory.
+    windows: Vec<(u32, Window)>,
+    /// Where the last one was found: packets of a picture come one after the other.
+    last: usize,
 }
 
 /// An index that is fresh, not yet marked: state advances only after authentication.
@@ -110,11 +112,16 @@ impl Streams {
         ssrc: u32,
         index: impl FnOnce(Option<&Window>) -> Option<u64>,
     ) -> Result<Candidate, SrtpError> {
-        let place = self.ssrcs.iter().position(|known| *known == ssrc);
-        if place.is_none() && self.ssrcs.len() == MAX_STREAMS {
+        let is_it = |(known, _): &(u32, Window)| *known == ssrc;
+        let place = if self.windows.get(self.last).is_some_and(is_it) {
+            Some(self.last)
+        } else {
+            self.windows.iter().position(is_it)
+        };
+        if place.is_none() && self.windows.len() == MAX_STREAMS {
             return Err(SrtpError::TooManyStreams);
         }
-        let window = place.map(|place| &self.windows[place]);
+        let window = place.map(|place| &self.windows[place].1);
         let index = index(window).ok_or(SrtpError::Replayed)?;
         if window.is_some_and(|window| !window.is_fresh(index)) {
             return Err(SrtpError::Replayed);
@@ -125,11 +132,13 @@ impl Streams {
     /// Marks an authenticated candidate as seen. The first packet of an SSRC allocates its window.
     pub(super) fn accept(&mut self, candidate: Candidate) {
         match candidate.place {
-            Some(place) => self.windows[place].mark(candidate.index),
-            None => {
-                self.ssrcs.push(candidate.ssrc);
-                self.windows.push(Window::starting_at(candidate.index));
+            Some(place) => {
+                self.windows[place].1.mark(candidate.index);
+                self.last = place;
             }
+            None => self
+                .windows
+                .push((candidate.ssrc, Window::starting_at(candidate.index))),
         }
     }
 }
