@@ -371,7 +371,9 @@ impl Generator {
             let recorder = &mut self.recorders[person];
             if recorder.due().is_some_and(|due| due <= now) {
                 let (own, media) = (client.ssrcs().microphone, 0);
-                recorder.poll(now, own, media, &mut buffer, |feedback| client.send_rtcp(feedback));
+                recorder.poll(now, own, media, &mut buffer, |feedback| {
+                    client.send_rtcp(feedback)
+                });
             }
             self.transmit(person)?;
         }

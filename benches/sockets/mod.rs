@@ -104,6 +104,12 @@ impl Report {
         self.delivered as f64 / self.server.cpu.as_secs_f64().max(1e-9)
     }
 
+    /// Times that the server's threads gave the processor up, for each delivered packet.
+    #[must_use]
+    pub fn waits(&self) -> f64 {
+        self.server.waits as f64 / self.delivered.max(1) as f64
+    }
+
     /// Share of one core that the server used.
     #[must_use]
     pub fn load(&self) -> f64 {
@@ -142,7 +148,7 @@ impl fmt::Display for Report {
             f,
             "  server {:.1} % of a core, {:.2} waits a packet; generator {:.1} %",
             self.load() * 100.0,
-            each(self.server.waits),
+            self.waits(),
             self.generator.cpu.as_secs_f64() / self.time.as_secs_f64() * 100.0
         )?;
         writeln!(f, "  delay {}", ms(&self.delay))?;
@@ -156,7 +162,19 @@ impl fmt::Display for Report {
             stats.bytes_out as f64 / stats.datagrams_out.max(1) as f64,
             stats.drops
         )?;
-        write!(f, "  a packet: sends {:.3}", each(stats.sends))
+        writeln!(
+            f,
+            "  a packet: {:.3} sends, {:.3} receives, {:.3} waits of the loop; the kernel dropped {}",
+            each(stats.sends),
+            each(stats.receives),
+            each(stats.waits),
+            stats.missed
+        )?;
+        write!(
+            f,
+            "  sends of 1, 2, up to 4, 8, 16, 32, more datagrams: {:?}",
+            stats.runs
+        )
     }
 }
 
@@ -226,8 +244,19 @@ fn since(mut after: ShardStats, before: ShardStats) -> ShardStats {
     after.bytes_in -= before.bytes_in;
     after.bytes_out -= before.bytes_out;
     after.sends -= before.sends;
+    after.receives -= before.receives;
+    after.waits -= before.waits;
+    after.missed -= before.missed;
+    for (after, before) in after.runs.iter_mut().zip(before.runs) {
+        *after -= before;
+    }
     after
 }
+
+/// Share of a core that the thread of the server works at while delay is measured.
+const DELAY_LOAD: f64 = 0.7;
+/// Calls whose memory is measured.
+const MEMORY_CALLS: usize = 50;
 
 /// The figures of this module.
 ///
@@ -238,11 +267,32 @@ pub fn figures() -> io::Result<Vec<Figure>> {
     let runs = run(Scenario::saturated(true))?;
     let one = run(Scenario::calm(1, 1))?;
     let many = run(Scenario::calm(25, 1))?;
+    let busy = run(Scenario {
+        speed: Some(runs.per_core() * DELAY_LOAD / offered(&runs.scenario) as f64),
+        ..Scenario::saturated(true)
+    })?;
+    let [p50, p99, p999] = busy.kernel_delay.map(|delay| delay.as_secs_f64() * 1e3);
     Ok(vec![
         Figure::at_least("forward_pps_core", plain.per_core(), "packets/s", Some(150_000.0)),
-        Figure::at_least("forward_pps_core_gso", runs.per_core(), "packets/s", Some(220_000.0)),
+        Figure::at_least(
+            "forward_pps_core_gso",
+            runs.per_core(),
+            "packets/s",
+            Some(220_000.0),
+        ),
         Figure::at_most("forward_us_1_call", one.cpu_us(), "us", Some(45.0)),
         Figure::at_most("forward_us_25_calls", many.cpu_us(), "us", Some(15.0)),
+        Figure::at_most("forward_waits_25_calls", many.waits(), "1/packet", None),
+        Figure::at_most("sfu_delay_load", busy.load() * 100.0, "%", None),
+        Figure::at_most("sfu_delay_ms_p50", p50, "ms", Some(0.2)),
+        Figure::at_most("sfu_delay_ms_p99", p99, "ms", Some(2.0)),
+        Figure::at_most("sfu_delay_ms_p999", p999, "ms", None),
+        Figure::at_most(
+            "sfu_memory_kib_per_participant",
+            memory_kib(MEMORY_CALLS)?,
+            "KiB",
+            Some(256.0),
+        ),
     ])
 }
 

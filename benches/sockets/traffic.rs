@@ -169,14 +169,7 @@ impl Streams {
         // A VP8 descriptor with picture id and TL0PICIDX (RFC 7741 section 4.2); only the first part starts
         // the partition, where a cleared bit says that it is a key frame.
         let start = if part == 0 { 0x90 } else { 0x80 };
-        payload[..STAMP.start].copy_from_slice(&[
-            start,
-            0xc0,
-            high,
-            low,
-            low,
-            u8::from(!self.key_wanted),
-        ]);
+        payload[..STAMP.start].copy_from_slice(&[start, 0xc0, high, low, low, u8::from(!self.key_wanted)]);
         payload[STAMP].copy_from_slice(&stamp.to_be_bytes());
         // The rest of the division by the number of packets goes to the last ones.
         let length = PICTURE_BYTES + usize::from(part >= 3);
@@ -219,7 +212,10 @@ mod tests {
                     0
                 });
             }
-            assert!((sent - 10 * i64::from(PER_PERSON)).abs() <= i64::from(PARTS), "{sent}");
+            assert!(
+                (sent - 10 * i64::from(PER_PERSON)).abs() <= i64::from(PARTS),
+                "{sent}"
+            );
         }
     }
 }
