@@ -353,7 +353,7 @@ async fn supervisors_have_the_list_of_talks_and_see_it_change() {
     let listed = maria.hears(changed).await;
     assert_eq!((listed.id, listed.agent.as_str()), (talk.call, "irina"));
     assert_eq!(listed.supervisor, None);
-    let mut nina = world.sign_in("supervisor:nina").await;
+    let nina = world.sign_in("supervisor:nina").await;
     assert_eq!(nina.snapshot.calls.len(), 1);
     nina.ask(join(talk.call, SuperviseMode::Listen)).await.unwrap();
     let listed = maria.hears(changed).await;
