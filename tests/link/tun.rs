@@ -20,7 +20,7 @@ impl Tun {
             .custom_flags(libc::O_NONBLOCK)
             .open("/dev/net/tun")?;
         attach(&file, name)?;
-        AsyncFd::try_new(file).map(Self).map_err(Into::into)
+        register(file).map(Self)
     }
 
     /// Reads one packet.
@@ -38,6 +38,13 @@ impl Tun {
     pub(crate) fn write(&self, packet: &[u8]) -> bool {
         self.0.get_ref().write(packet).is_ok()
     }
+}
+
+#[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+fn register(file: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: a `File` owns its descriptor: it stays open and the same as long as the file lives, and the file
+    // lives in what is made here.
+    unsafe { AsyncFd::register(file) }.map_err(Into::into)
 }
 
 #[expect(unsafe_code, reason = "TUNSETIFF is an ioctl, which has no safe form")]

@@ -205,7 +205,7 @@ impl LoadArgs {
             None => {
                 let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
                 Target::Own {
-                    shards: self.shards.unwrap_or(cores.min(8) as u16).max(1),
+                    shards: self.shards.unwrap_or_else(|| cores.min(8) as u16).max(1),
                 }
             }
         };

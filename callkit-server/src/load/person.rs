@@ -272,7 +272,7 @@ impl Person {
         let server = candidates
             .iter()
             .find(|address| address.is_ipv4())
-            .or(candidates.first());
+            .or_else(|| candidates.first());
         let server = *server.ok_or("no_candidate")?;
         let (notify, notices) = mpsc::channel(NOTICES);
         let seat = stage.swarm.add(peer, server, notify).map_err(|error| {
@@ -527,7 +527,8 @@ pub(super) async fn operator(
                         }
                     }
                     Event::Call { call } => {
-                        if !person.follow(&call).await && person.live.is_some() {
+                        let is_over = !person.follow(&call).await;
+                        if is_over && person.live.is_some() {
                             stage.with_operators(|operators| operators.insert(call.id, end.clone()));
                         }
                     }

@@ -9,7 +9,7 @@ use callkit_sfu::control::{LossCause, MediaCall, SfuEvent};
 use callkit_sfu::quality::Quality;
 use callkit_signal::message::{CallView, Event, LinkCause, LinkView, Phase, QualityCause, Request, Role};
 
-use crate::world::{Talk, World, is_active, one};
+use crate::world::{Talk, World, is_active, one, pass};
 
 fn lose(world: &World, call: CallId, participant: ParticipantId, cause: LossCause) {
     world.media.emit(SfuEvent::MediaLost {
@@ -64,7 +64,7 @@ async fn a_killed_tab_is_a_page_that_was_left_once_its_media_is_missed() {
     } = world.talk().await;
     // The system closes the socket of a process that died; nobody takes leave of the media.
     drop(customer);
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    pass(Duration::from_secs(4)).await;
     lose(&world, call, customer_id, LossCause::Silent);
     let left = Some((0, Some(LinkCause::LeftPage)));
     operator.sees(call, |view| loss(view) == left).await;
@@ -78,7 +78,7 @@ async fn a_page_that_goes_on_signaling_has_lost_its_media_only() {
     talk.operator
         .sees(talk.call, |view| loss(view) == Some((0, None)))
         .await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    pass(Duration::from_secs(3)).await;
     offers_media(&talk.customer, talk.call).await;
     talk.operator
         .sees(talk.call, |view| {
@@ -155,7 +155,7 @@ async fn a_page_that_comes_back_after_the_end_is_told_why_it_ended() {
         }
     ));
     assert!(world.sign_in("customer:2").await.snapshot.ended.is_none());
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    pass(Duration::from_secs(120)).await;
     assert!(world.sign_in("customer:1").await.snapshot.ended.is_none());
 }
 
@@ -171,7 +171,7 @@ async fn media_without_a_call_and_people_without_a_place_are_removed() {
     };
     let ghost = ParticipantId::from(99);
     world.media.emit(measured(ghost));
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    pass(Duration::from_millis(10)).await;
     let leave = MediaCall::Leave {
         room,
         participant: ghost,
@@ -182,9 +182,9 @@ async fn media_without_a_call_and_people_without_a_place_are_removed() {
         .ask(Request::CallHangup { call: talk.call })
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    pass(Duration::from_millis(10)).await;
     let before = world.media.calls().len();
     world.media.emit(measured(talk.customer_id));
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    pass(Duration::from_millis(10)).await;
     assert_eq!(world.media.calls()[before..], [MediaCall::CloseRoom { room }]);
 }

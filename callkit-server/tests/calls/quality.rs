@@ -12,7 +12,7 @@ use callkit_signal::message::{
     TrackDirection, TrackSource,
 };
 
-use crate::world::{Person, Talk, World};
+use crate::world::{Person, Talk, World, pass};
 
 fn lossy(loss: f32) -> Quality {
     Quality {
@@ -38,7 +38,7 @@ impl Talk {
     /// The media plane measures `quality` of `participant` this often, every 2 s.
     async fn measure(&self, world: &World, participant: ParticipantId, quality: &Quality, times: u32) {
         for _ in 0..times {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            pass(Duration::from_secs(2)).await;
             world.media.emit(SfuEvent::Quality {
                 room: RoomId::from(self.call),
                 participant,
@@ -117,7 +117,7 @@ async fn what_a_page_reports_is_judged_and_shown_to_staff() {
     let world = World::new().await;
     let mut talk = world.talk().await;
     for _ in 0..5 {
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        pass(Duration::from_secs(4)).await;
         let report = Request::MediaReport {
             call: talk.call,
             report: camera_limited_by_cpu(),

@@ -388,3 +388,8 @@ pub(crate) fn one(view: &CallView, role: Role) -> &ParticipantView {
 pub(crate) fn is_reconnecting(view: &CallView, role: Role) -> bool {
     matches!(one(view, role).link, LinkView::Reconnecting { .. })
 }
+
+/// Lets virtual time pass.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::now() + time).await;
+}

@@ -305,7 +305,7 @@ impl MediaPeer {
             .iter()
             .flatten()
             .next()
-            .map_or(self.client.ssrcs().camera, Publisher::ssrc);
+            .map_or_else(|| self.client.ssrcs().camera, Publisher::ssrc);
         if count > 0 {
             writer.receiver_report(sender, &blocks[..count]);
         }

@@ -367,17 +367,17 @@ impl TurnServer {
         let allocation = self.allocations.get_mut(&id)?;
         let peer = allocation.peer_of(now, number)?;
         let route = self.peers.route(peer)?;
-        self.to_peer(now, id, route, CHANNEL_HEADER..CHANNEL_HEADER + length)
+        self.route_to_peer(now, id, route, CHANNEL_HEADER..CHANNEL_HEADER + length)
     }
 
     fn send_indication(&mut self, now: Timestamp, client: Client, bytes: &[u8]) -> Option<ToPeer> {
         let id = *self.by_client.get(&client)?;
         let (peer, data) = message::send_indication(bytes)?;
         let route = self.peers.route(peer)?;
-        self.to_peer(now, id, route, data)
+        self.route_to_peer(now, id, route, data)
     }
 
-    fn to_peer(
+    fn route_to_peer(
         &mut self,
         now: Timestamp,
         id: AllocationId,

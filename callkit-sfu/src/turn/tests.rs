@@ -216,7 +216,12 @@ impl World {
         Some((relayed, data))
     }
 
-    fn from_peer(&mut self, allocation: AllocationId, peer: &str, data: &[u8]) -> Option<(Client, Vec<u8>)> {
+    fn take_from_peer(
+        &mut self,
+        allocation: AllocationId,
+        peer: &str,
+        data: &[u8],
+    ) -> Option<(Client, Vec<u8>)> {
         let mut packet = vec![0; CHANNEL_HEADER];
         packet.extend(data);
         let (client, framed) =
@@ -314,7 +319,9 @@ fn an_allocation_relays_both_ways_by_indications_and_by_channels() {
     let (relayed, data) = world.indicate(anna.client, MEDIA, b"check").unwrap();
     assert_eq!((relayed.target, relayed.via), (address(MEDIA), 0));
     assert_eq!(data, b"check");
-    let (to, framed) = world.from_peer(relayed.allocation, MEDIA, b"answer").unwrap();
+    let (to, framed) = world
+        .take_from_peer(relayed.allocation, MEDIA, b"answer")
+        .unwrap();
     assert_eq!(to, anna.client);
     let indication = Reply::read_indication(framed);
     assert_eq!(indication.address(ATTR_XOR_PEER_ADDRESS), address(MEDIA));
@@ -326,7 +333,7 @@ fn an_allocation_relays_both_ways_by_indications_and_by_channels() {
         (relayed.target, data.as_slice()),
         (address(MEDIA), b"media".as_slice())
     );
-    let (_, framed) = world.from_peer(relayed.allocation, MEDIA, b"more").unwrap();
+    let (_, framed) = world.take_from_peer(relayed.allocation, MEDIA, b"more").unwrap();
     assert_eq!(framed, b"\x40\x01\x00\x04more");
     let stats = world.server.stats();
     assert_eq!((stats.allocations, stats.packets, stats.bytes), (1, 4, 20));
@@ -541,7 +548,7 @@ fn p35_the_relay_leads_to_the_media_server_and_nowhere_else() {
     let (relayed, _) = world.indicate(anna.client, MEDIA, b"x").unwrap();
     for source in ["10.0.0.5:22", "10.0.0.6:4000", "127.0.0.1:4000"] {
         assert_eq!(
-            world.from_peer(relayed.allocation, source, b"x"),
+            world.take_from_peer(relayed.allocation, source, b"x"),
             None,
             "{source}"
         );
@@ -560,7 +567,7 @@ fn nothing_is_relayed_without_a_permission_and_one_lasts_five_minutes() {
     assert!(world.indicate(anna.client, MEDIA, b"x").is_some());
     world.pass(1);
     assert_eq!(world.indicate(anna.client, MEDIA, b"x"), None);
-    assert_eq!(world.from_peer(relayed.allocation, MEDIA, b"x"), None);
+    assert_eq!(world.take_from_peer(relayed.allocation, MEDIA, b"x"), None);
 }
 
 #[test]
@@ -618,7 +625,8 @@ fn what_is_not_offered_is_refused_with_the_code_for_it() {
     let anna = world.person("anna", "192.0.2.1:5000");
     let transport = (ATTR_REQUESTED_TRANSPORT, UDP.as_slice());
     let token = [0_u8; 8];
-    let rows: [(&[(AttrType, &[u8])], u16); 7] = [
+    type Attributes<'a> = &'a [(AttrType, &'a [u8])];
+    let rows: [(Attributes<'_>, u16); 7] = [
         (&[], 400),
         (&[(ATTR_REQUESTED_TRANSPORT, &[6, 0, 0, 0])], 442),
         (&[transport, (ATTR_REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0])], 440),

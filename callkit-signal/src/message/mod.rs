@@ -28,7 +28,8 @@ pub use quality::{
     ReceivedTrack, SentTrack, TrackDirection, TrackSource, TrackView,
 };
 pub use server::{
-    CameraDemand, ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ScreenDemand, ServerMessage, Snapshot,
+    CameraDemand, ErrorBody, Event, EventFrame, Limits, Outcome, Refusal, ScreenDemand, ServerMessage,
+    Snapshot,
 };
 pub use view::{
     ActiveCallView, AgentView, CallView, ChatView, DeviceState, HistoryEntry, LinkCause, LinkView,

@@ -60,15 +60,18 @@ pub(super) struct Decoder {
     pub(super) nacks: u64,
 }
 
+/// A direction of somebody's network; RTP is told from RTCP beside the packet.
+type Way = Link<(bool, Vec<u8>)>;
+
 /// Someone in the call.
 #[derive(Debug)]
 pub(super) struct Person {
     pub(super) who: u64,
     pub(super) index: PeerIndex,
-    pub(super) up: Link<(bool, Vec<u8>)>,
-    pub(super) down: Link<(bool, Vec<u8>)>,
+    pub(super) up: Way,
+    pub(super) down: Way,
     /// One of so many packets on the way up is overtaken, by the way that it takes.
-    pub(super) late: Option<(u64, Link<(bool, Vec<u8>)>)>,
+    pub(super) late: Option<(u64, Way)>,
     microphone: Sender,
     camera: Vec<Encoder>,
     pub(super) screen: Option<f64>,
@@ -273,17 +276,16 @@ impl Person {
         if let Some(most) = self.screen {
             left = (left - most).max(30_000.0);
         }
-        let count = self.camera.len();
         let mut targets = [0.0; 3];
         let asked = self
             .demand
             .as_ref()
             .map_or(f64::MAX, |demand| demand.camera.max_bitrate as f64);
         let mut left = left.min(asked);
-        for place in 0..count {
-            if self.camera[place].is_active {
-                targets[place] = self.camera[place].most.min(left);
-                left = (left - targets[place]).max(0.0);
+        for (target, layer) in targets.iter_mut().zip(&self.camera) {
+            if layer.is_active {
+                *target = layer.most.min(left);
+                left = (left - *target).max(0.0);
             }
         }
         targets

@@ -96,7 +96,7 @@ pub(super) async fn serve(
             next_stream: 0,
             actions: Vec::new(),
             changed: Rc::clone(&changed),
-            me: me.clone(),
+            me: Weak::clone(me),
         })
     });
     let accept = Accept {
@@ -132,7 +132,7 @@ async fn datagrams(core: &Shared, socket: &ClientSocket) -> io::Result<()> {
     loop {
         socket.readable().await?;
         while socket.receive(&mut buffers, |client, datagram| {
-            core.borrow_mut().from_client(client, datagram);
+            core.borrow_mut().take_from_client(client, datagram);
         }) {
             // The other tasks have something to do too.
             tokio::task::yield_now().await;
@@ -211,7 +211,7 @@ async fn connection<S: AsyncRead + AsyncWrite>(
     let outgoing = Rc::new(Outgoing::default());
     let client = core.borrow_mut().connected(&outgoing, remote, local);
     let carried = carry(stream, &outgoing, |frame| {
-        core.borrow_mut().from_client(client, frame);
+        core.borrow_mut().take_from_client(client, frame);
     });
     tokio::pin!(carried);
     while timeout(IDLE, &mut carried).await.is_err() {
@@ -240,7 +240,7 @@ async fn peer_packets(
                     let Some(core) = core.upgrade() else { return };
                     let packet = &mut packet[..CHANNEL_HEADER + length];
                     core.borrow_mut()
-                        .from_peer(allocation, via, canonical(source), packet);
+                        .take_from_peer(allocation, via, canonical(source), packet);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // About a datagram that was sent: a peer that is not there (ICMP).
@@ -252,7 +252,7 @@ async fn peer_packets(
 }
 
 impl Core {
-    fn from_client(&mut self, client: Client, bytes: &[u8]) {
+    fn take_from_client(&mut self, client: Client, bytes: &[u8]) {
         let now = self.clock.now();
         let mut actions = std::mem::take(&mut self.actions);
         if let Some(relayed) = self.server.handle_client(now, client, bytes, &mut actions)
@@ -266,7 +266,13 @@ impl Core {
         self.actions = actions;
     }
 
-    fn from_peer(&mut self, allocation: AllocationId, via: usize, source: SocketAddr, packet: &mut [u8]) {
+    fn take_from_peer(
+        &mut self,
+        allocation: AllocationId,
+        via: usize,
+        source: SocketAddr,
+        packet: &mut [u8],
+    ) {
         let now = self.clock.now();
         let Some((client, message)) = self.server.handle_peer(now, allocation, via, source, packet) else {
             return;
@@ -337,7 +343,12 @@ impl Core {
             .iter()
             .enumerate()
             .map(|(via, socket)| {
-                spawn_local(peer_packets(self.me.clone(), Rc::clone(socket), allocation, via))
+                spawn_local(peer_packets(
+                    Weak::clone(&self.me),
+                    Rc::clone(socket),
+                    allocation,
+                    via,
+                ))
             })
             .collect();
         self.relays.insert(allocation, Relay { sockets, readers });
