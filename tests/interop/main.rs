@@ -80,8 +80,8 @@ async fn webrtc_rs_peers_see_and_hear_each_other_and_a_third_joins_without_sdp_f
 }
 
 /// Video packets of which one is lost, and pictures, of one packet each, that have to follow each other all the same.
-const LOSE_EACH: u64 = 10;
-const RUN: u32 = 100;
+const LOSE_EACH: u64 = 20;
+const RUN: u32 = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_line_loses_is_asked_for_and_sent_again_in_both_directions() {
