@@ -335,7 +335,7 @@ impl Desk {
             names: &self.names,
             media: &self.media,
             slots: &self.slots,
-            causes: &self.presences.causes,
+            lost: &self.presences.lost,
             modes: &self.supervisions.in_force,
             version: self.supervisions.version(record.id),
         };

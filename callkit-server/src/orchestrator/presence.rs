@@ -14,6 +14,7 @@ use callkit_signal::hub::PrincipalKey;
 use callkit_signal::message::{CallView, LinkCause, Phase};
 
 use super::desk::{Batch, Desk, address, present};
+use super::views::Lost;
 
 /// How long a call that ended is told to a page that opens its session anew.
 const ENDED_FOR: Duration = Duration::from_secs(120);
@@ -25,6 +26,8 @@ const MAX_ENDED: usize = 4096;
 struct Loss {
     /// What media says.
     media: LossCause,
+    /// How long nothing had come when that was noticed.
+    silent_for: Duration,
     /// What signaling says.
     page: Page,
 }
@@ -59,7 +62,7 @@ impl Loss {
 pub(super) struct Presences {
     losses: BTreeMap<ParticipantId, Loss>,
     /// Of each lost participant, as far as known: for views.
-    pub(super) causes: BTreeMap<ParticipantId, LinkCause>,
+    pub(super) lost: BTreeMap<ParticipantId, Lost>,
     ended: BTreeMap<PrincipalKey, (Timestamp, CallView)>,
 }
 
@@ -67,16 +70,15 @@ impl Presences {
     /// Media of somebody is lost, or more is known about it. Returns whether the cause changed.
     fn lose(&mut self, participant: ParticipantId, loss: Loss) -> bool {
         self.losses.insert(participant, loss);
-        match loss.cause() {
-            Some(cause) => self.causes.insert(participant, cause) != Some(cause),
-            None => self.causes.remove(&participant).is_some(),
-        }
+        let (cause, silent_for) = (loss.cause(), loss.silent_for);
+        let before = self.lost.insert(participant, Lost { cause, silent_for });
+        before.and_then(|before| before.cause) != cause
     }
 
     /// Somebody is there, or not expected any more.
     pub(super) fn found(&mut self, participant: ParticipantId) {
         self.losses.remove(&participant);
-        self.causes.remove(&participant);
+        self.lost.remove(&participant);
     }
 
     /// Remembers the view of a call that is over for `key`.
@@ -108,7 +110,7 @@ impl Desk {
         now: Timestamp,
         call: CallId,
         participant: ParticipantId,
-        media: LossCause,
+        (media, silent_for): (LossCause, Duration),
         batch: &mut Batch,
     ) {
         let Some(key) = self.key_of(call, participant) else {
@@ -121,7 +123,11 @@ impl Desk {
             Some(session) if session.silent => Page::Silent,
             _ => Page::Closed,
         };
-        let loss = Loss { media, page };
+        let loss = Loss {
+            media,
+            silent_for,
+            page,
+        };
         self.presences.lose(participant, loss);
         let cause = (loss.cause() != Some(LinkCause::LeftPage)).then_some(Cause::Network);
         self.quality_lost(now, call, participant, cause, batch);
@@ -137,6 +143,7 @@ impl Desk {
         batch: &mut Batch,
     ) {
         let loss = Loss {
+            silent_for: Duration::ZERO,
             media: LossCause::Silent,
             page: Page::Heard,
         };
@@ -207,7 +214,16 @@ mod tests {
             (LossCause::Closed, Page::Heard, None),
         ];
         for (media, page, cause) in cases {
-            assert_eq!(Loss { media, page }.cause(), cause, "{media:?} {page:?}");
+            assert_eq!(
+                Loss {
+                    media,
+                    silent_for: Duration::ZERO,
+                    page
+                }
+                .cause(),
+                cause,
+                "{media:?} {page:?}"
+            );
         }
     }
 }

@@ -312,9 +312,10 @@ impl Desk {
                 room,
                 participant,
                 cause,
+                silent_for,
             } => {
                 let call = room.into();
-                self.note_loss(now, call, participant, cause, batch);
+                self.note_loss(now, call, participant, (cause, silent_for), batch);
                 self.media_lost(now, call, participant, batch);
             }
             SfuEvent::HandshakeFailed {

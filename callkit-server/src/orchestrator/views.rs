@@ -2,6 +2,7 @@
 //! leave the server.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use callkit_core::agent::{AgentRecord, Link};
 use callkit_core::call::{
@@ -25,6 +26,15 @@ pub(crate) const ASSUMED_MEDIA: MediaState = MediaState {
     camera_state: None,
 };
 
+/// What is known of a connection that was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lost {
+    /// Why, as far as it can be told.
+    pub(crate) cause: Option<LinkCause>,
+    /// How long nothing had come when it was noticed.
+    pub(crate) silent_for: Duration,
+}
+
 /// What a view of a call shows besides the record itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scene<'a> {
@@ -41,7 +51,7 @@ pub(crate) struct Scene<'a> {
     /// Whose media is in which receiving slot, by receiver.
     pub(crate) slots: &'a BTreeMap<ParticipantId, [Option<ParticipantId>; 2]>,
     /// Why media of lost participants is lost.
-    pub(crate) causes: &'a BTreeMap<ParticipantId, LinkCause>,
+    pub(crate) lost: &'a BTreeMap<ParticipantId, Lost>,
     /// The modes of supervisors that are in force on the media plane.
     pub(crate) modes: &'a BTreeMap<ParticipantId, SuperviseMode>,
     /// The number of the customer's view.
@@ -247,17 +257,20 @@ fn link_view(record: &CallRecord, one: &Participant, scene: &Scene<'_>) -> LinkV
 }
 
 fn media_link(link: Link, one: &Participant, scene: &Scene<'_>) -> LinkView {
+    let Lost { cause, silent_for } = scene.lost.get(&one.id).copied().unwrap_or_default();
     match link {
         Link::Up => LinkView::Up,
         Link::Grace { deadline, since } => LinkView::Reconnecting {
             for_ms: millis(deadline, scene.now),
-            lost_for_ms: millis(scene.now, since),
-            cause: scene.causes.get(&one.id).copied(),
+            // What others see began when nothing came any more, not when that was noticed.
+            lost_for_ms: millis(scene.now, since)
+                .saturating_add(u64::try_from(silent_for.as_millis()).unwrap_or(u64::MAX)),
+            cause,
         },
         Link::Down => LinkView::Reconnecting {
             for_ms: 0,
             lost_for_ms: 0,
-            cause: scene.causes.get(&one.id).copied(),
+            cause,
         },
     }
 }
@@ -428,7 +441,7 @@ mod tests {
             names: &names,
             media: &media,
             slots: &slots,
-            causes: &BTreeMap::new(),
+            lost: &BTreeMap::new(),
             modes: &BTreeMap::new(),
             version: 3,
         };

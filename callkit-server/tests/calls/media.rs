@@ -1,5 +1,7 @@
 //! The media plane's part: answers, slots, losses, quality, and rooms that are closed when they should be.
 
+use std::time::Duration;
+
 use callkit_core::id::RoomId;
 use callkit_sfu::control::{JoinError, LossCause, MediaCall, MediaPlane as _, SfuEvent};
 use callkit_sfu::sdp::SdpError;
@@ -116,6 +118,7 @@ async fn lost_media_is_shown_to_both_and_comes_back_in_the_same_place() {
         room,
         participant,
         cause: LossCause::Silent,
+        silent_for: Duration::ZERO,
     });
     for person in [&mut talk.customer, &mut talk.operator] {
         let view = person
@@ -158,6 +161,7 @@ async fn a_lost_operator_is_told_and_the_customer_is_first_in_the_queue_again() 
         room,
         participant,
         cause: LossCause::Closed,
+        silent_for: Duration::ZERO,
     });
     talk.customer
         .sees(talk.call, |view| is_reconnecting(view, Role::Operator))

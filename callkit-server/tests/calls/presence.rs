@@ -16,6 +16,7 @@ fn lose(world: &World, call: CallId, participant: ParticipantId, cause: LossCaus
         room: RoomId::from(call),
         participant,
         cause,
+        silent_for: Duration::ZERO,
     });
 }
 

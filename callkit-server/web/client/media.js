@@ -30,9 +30,13 @@ const PREPARED_FOR_MS = 60_000;
 /** How long a first connection waits for servers that are being asked for, milliseconds. */
 const SERVERS_WAIT_MS = 300;
 /** How often the connection is looked after, milliseconds. */
-const WATCH_MS = 1000;
-/** Silence after which another way is looked for although the browser still calls it connected, milliseconds. */
-const QUIET_RESTART_MS = 3000;
+const WATCH_MS = 200;
+/**
+ * Silence of a steady stream after which another way is looked for although the browser still calls it connected: twenty
+ * packets of sound in a row. What works is not given up for it, so a false alarm costs one exchange of messages.
+ * Milliseconds.
+ */
+const QUIET_RESTART_MS = 400;
 
 /**
  * @typedef {'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed'} MediaPhase
@@ -424,12 +428,13 @@ export class MediaSession extends Emitter {
     }, DISCONNECT_GRACE_MS);
   }
 
-  #up() {
+  /** @param {Pulse} [pulse] what has been felt so far still counts */
+  #up(pulse = new Pulse({ now: this.#env.now(), everyMs: WATCH_MS })) {
     this.#clearTimers();
     this.#attempt = 0;
     this.#wasConnected = this.#wasUp = true;
     this.#lostSince = null;
-    this.#pulse = new Pulse({ now: this.#env.now(), everyMs: WATCH_MS });
+    this.#pulse = pulse;
     if (this.#phase === 'connected') this.#changed();
     else this.#set('connected');
   }
@@ -467,7 +472,7 @@ export class MediaSession extends Emitter {
       await peer.pc.setRemoteDescription({ type: 'answer', sdp: answer });
       if (isStale()) return;
       // A connection that never left `connected` says nothing any more; one that had gone silent says it with packets.
-      if (peer.pc.connectionState === 'connected' && this.#lostSince === null) this.#up();
+      if (peer.pc.connectionState === 'connected' && this.#lostSince === null) this.#up(this.#pulse);
     } catch {
       if (!isStale()) await this.#giveUpRestart(peer, generation);
     }
@@ -507,7 +512,7 @@ export class MediaSession extends Emitter {
     }, Math.min(RESTART_LOOK_MS, Math.max(0, deadline - this.#env.now())));
   }
 
-  /** Looks after the connection once per second, so that no state is without a way out. */
+  /** Looks after the connection all the time, so that no state is without a way out. */
   #watch() {
     this.#env.clearTimeout(this.#watchTimer);
     this.#watchTimer = this.#env.setTimeout(() => {
@@ -520,9 +525,10 @@ export class MediaSession extends Emitter {
     const peer = this.#peer;
     if (this.#phase === 'reconnecting' && peer?.pc.connectionState === 'connected') {
       this.#feelPulse(peer);
-    } else if (this.#phase === 'connected' && peer && !this.#restarting) {
+    } else if (this.#phase === 'connected' && peer) {
       const state = peer.pc.connectionState;
-      if (state === 'failed' || state === 'closed') this.#recover(this.#generation);
+      if (this.#restarting) this.#feelPulse(peer);
+      else if (state === 'failed' || state === 'closed') this.#recover(this.#generation);
       else if (state !== 'connected') this.#grace(this.#generation);
       else this.#feelPulse(peer);
     } else if ((this.#phase === 'connecting' || this.#phase === 'reconnecting') && this.#timer === null && this.#graceTimer === null) {
@@ -542,9 +548,9 @@ export class MediaSession extends Emitter {
       if (this.#lostSince !== null && peer.pc.connectionState === 'connected') this.#up();
       return;
     }
-    if (quietSince === null) return;
-    if (this.#lostSince === null) {
+    if (quietSince !== null && this.#lostSince === null) {
       this.#lostSince = quietSince;
+      if (this.#restarting) this.#set('reconnecting');
       this.#changed();
     }
     if (quietMs >= QUIET_RESTART_MS && now - this.#restartedAt >= RESTART_EVERY_MS) this.#recover(generation);

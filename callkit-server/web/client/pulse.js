@@ -1,12 +1,17 @@
 // Whether packets still arrive. Browsers take five seconds and more to call a connection lost; a steady stream that
-// stops is noticed here within two. Pure: it is given the counts and the time.
+// stops is noticed here within a moment. Pure: it is given the counts and the time.
 
 /** A steady stream of packets that stops for this long is a loss, milliseconds. */
 const QUIET_MS = 1800;
 /** Looks with new packets in a row before silence means anything: without media only checks every few seconds come. */
 const STEADY_AFTER = 4;
 
-/** @typedef {{ arriving: boolean, quietSince: number | null, quietMs: number }} Beat */
+/**
+ * @typedef {object} Beat
+ * @property {boolean} arriving
+ * @property {number | null} quietSince since when nothing comes, if it is a loss
+ * @property {number} quietMs how long a steady stream has stopped already, milliseconds
+ */
 
 export class Pulse {
   #bytes = 0;
@@ -35,8 +40,8 @@ export class Pulse {
       return { arriving: true, quietSince: null, quietMs: 0 };
     }
     const quietMs = now - this.#grewAt;
-    const isQuiet = this.#steady >= STEADY_AFTER && quietMs >= QUIET_MS;
-    return { arriving: false, quietSince: isQuiet ? this.#grewAt : null, quietMs };
+    const wasSteady = this.#steady >= STEADY_AFTER;
+    return { arriving: false, quietSince: wasSteady && quietMs >= QUIET_MS ? this.#grewAt : null, quietMs: wasSteady ? quietMs : 0 };
   }
 }
 

@@ -12,6 +12,7 @@ mod sfu;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use callkit_core::id::{ParticipantId, RoomId};
@@ -127,6 +128,8 @@ pub enum SfuEvent {
         participant: ParticipantId,
         /// Why.
         cause: LossCause,
+        /// How long nothing has come already when this is noticed.
+        silent_for: Duration,
     },
     /// A silent participant is back on the same transport.
     MediaRestored {

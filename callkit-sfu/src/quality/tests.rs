@@ -1,3 +1,5 @@
+//! The figures of a line in emulated networks, and what they are judged to be.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -147,6 +147,7 @@ impl Peer {
                     room,
                     participant,
                     cause: LossCause::Silent,
+                    silent_for: now.saturating_duration_since(self.transport.last_received()),
                 })
             }
             Phase::Settling { until } if now >= until => self.came_up(room),

@@ -446,6 +446,7 @@ impl RoomSlot {
                         room,
                         participant,
                         cause: LossCause::Closed,
+                        silent_for: Duration::ZERO,
                     });
                 }
                 self.media.unready(

@@ -52,6 +52,9 @@ export class Network {
   #children = [];
   #servers = [];
   #cleanups = [];
+  /** From and to of the forwarder of the page, and its process. */
+  #page = [];
+  #pageForwarder;
 
   constructor(number) {
     const id = `${process.pid % 10_000}x${number}`;
@@ -152,7 +155,8 @@ export class Network {
    */
   async reach(server) {
     const gate = await this.#listen({ host: this.serverAddress, port: 0 }, { host: '127.0.0.1', port: server.port });
-    await this.#forwardInside({ host: '127.0.0.1', port: server.port }, { host: this.serverAddress, port: gate.address().port });
+    this.#page = [{ host: '127.0.0.1', port: server.port }, { host: this.serverAddress, port: gate.address().port }];
+    this.#pageForwarder = await this.#forwardInside(...this.#page);
   }
 
   /** A TCP port that is free outside and, as nobody else is there, inside. @returns {Promise<number>} */
@@ -181,6 +185,7 @@ export class Network {
     const child = spawn('ip', command, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#children.push(child);
     await firstLine(child, 'the forwarder');
+    return child;
   }
 
   /** A script that runs `program` inside. @param {string} program */
@@ -223,10 +228,18 @@ export class Network {
     });
   }
 
-  /** From one network to the other, as from cable to WLAN: the old address is gone, the machine is told. */
+  /**
+   * From one network to the other, as from cable to WLAN: the old address is gone, the machine is told. Connections of the
+   * old address end, as browsers end theirs; the forwarder hides the change from them, so it does that here.
+   */
   async changeNetwork() {
     await this.#connectBy('net1');
+    await ip('-n', this.client, 'addr', 'flush', 'dev', 'net0');
     await ip('-n', this.client, 'link', 'set', 'net0', 'down');
+    const ended = new Promise((resolve) => this.#pageForwarder.once('close', resolve));
+    this.#pageForwarder.kill('SIGKILL');
+    await ended;
+    this.#pageForwarder = await this.#forwardInside(...this.#page);
   }
 
   async close() {

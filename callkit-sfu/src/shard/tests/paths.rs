@@ -7,6 +7,7 @@ const LOST: fn(u16) -> SfuEvent = |who| SfuEvent::MediaLost {
     room: room(1),
     participant: person(who),
     cause: LossCause::Silent,
+    silent_for: Duration::ZERO,
 };
 const RESTORED: fn(u16) -> SfuEvent = |who| SfuEvent::MediaRestored {
     room: room(1),
