@@ -27,7 +27,11 @@ fn main() -> io::Result<()> {
             ..Scenario::calm(number(1, 100), 1)
         },
         Some("memory") => {
-            return writeln!(out, "{:.1} KiB per participant", sockets::memory_kib(number(1, 50))?);
+            return writeln!(
+                out,
+                "{:.1} KiB per participant",
+                sockets::memory_kib(number(1, 50))?
+            );
         }
         Some(other) => return Err(io::Error::other(format!("no scenario is called {other}"))),
     };

@@ -338,7 +338,11 @@ mod tests {
         let (mut buffers, mut got) = (receiver.receive_buffers(), Vec::new());
         while got.len() < lengths.len() {
             let patience = Some(std::time::Duration::from_secs(10));
-            assert!(sys::wait(Some(&receiver.socket), &wake, None, patience).unwrap().socket);
+            assert!(
+                sys::wait(Some(&receiver.socket), &wake, None, patience)
+                    .unwrap()
+                    .socket
+            );
             let take = |_, datagram: &mut [u8]| got.push(datagram.to_vec());
             receiver.receive(&mut buffers, take).unwrap();
         }
