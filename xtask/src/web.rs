@@ -47,6 +47,8 @@ pub(crate) fn browsers(names: &[&str]) -> Done {
         files.retain(|file| names.iter().any(|name| is_named(file, name)));
     }
     let media = target_dir().join("e2e-media");
+    // How long a test waits for what it wants to see is no claim of speed, and build machines share their cores.
+    let patience = std::env::var("CALLKIT_E2E_PATIENCE").unwrap_or_else(|_| "3".to_owned());
     call(
         program(
             "node",
@@ -56,6 +58,7 @@ pub(crate) fn browsers(names: &[&str]) -> Done {
         .args(files)
         .env("CALLKIT_BIN", server("debug"))
         .env("CALLKIT_LINK", binary("debug", "link"))
+        .env("CALLKIT_E2E_PATIENCE", patience)
         .env("CALLKIT_E2E_MEDIA", media),
     )
 }

@@ -4,6 +4,8 @@ import { CallkitError } from './errors.js';
 
 /** What we ask the camera for: the largest layer of the layout; a camera that cannot gives what it has. */
 const VIDEO = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
+/** Pictures in the size that the device makes them in. */
+const RAW_VIDEO = { resizeMode: { ideal: 'none' }, frameRate: VIDEO.frameRate };
 const AUDIO = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 /** Sound as it is, for tests that compare tones. */
 const RAW_AUDIO = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -41,7 +43,7 @@ export async function openCapture({ video, chosen = {}, ...around }) {
   let cameraProblem = null;
   if (video) {
     try {
-      return split(await devices.getUserMedia({ audio, video: { ...VIDEO, ...wish(chosen.camera) } }), null);
+      return split(await devices.getUserMedia({ audio, video: { ...(raw ? RAW_VIDEO : VIDEO), ...wish(chosen.camera) } }), null);
     } catch (error) {
       cameraProblem = await captureError(error, 'camera', ask);
       // The person said no to the microphone too: asking again at once would be rude and useless.
@@ -79,7 +81,7 @@ export async function openOne(kind, { id, exact = false, ...around } = {}) {
   const which = id ? { deviceId: exact ? { exact: id } : { ideal: id } } : {};
   try {
     const stream = await devices.getUserMedia(kind === 'camera'
-      ? { video: { ...VIDEO, ...which } } : { audio: { ...(raw ? RAW_AUDIO : AUDIO), ...which } });
+      ? { video: { ...(raw ? RAW_VIDEO : VIDEO), ...which } } : { audio: { ...(raw ? RAW_AUDIO : AUDIO), ...which } });
     const [track] = stream.getTracks();
     if (track) return track;
   } catch (error) {

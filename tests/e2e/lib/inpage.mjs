@@ -221,51 +221,6 @@ export function install(setup) {
     return found;
   };
 
-  /** Sums of what arrives, as the browser's statistics tell, for differences over a while. */
-  const received = async () => {
-    const sum = { atMs: 0, audioPackets: 0, samples: 0, concealed: 0, silentConcealed: 0, frames: 0, freezes: 0, freezeMs: 0, videoBytes: 0, videoWidth: 0, nacks: 0, plis: 0 };
-    for (const pc of connections) {
-      if (pc.connectionState === 'closed') continue;
-      for (const s of (await pc.getStats()).values()) {
-        if (s.type !== 'inbound-rtp') continue;
-        sum.atMs = Math.max(sum.atMs, s.timestamp);
-        if (s.kind === 'audio') {
-          sum.audioPackets += s.packetsReceived ?? 0;
-          sum.samples += s.totalSamplesReceived ?? 0;
-          sum.concealed += s.concealedSamples ?? 0;
-          sum.silentConcealed += s.silentConcealedSamples ?? 0;
-        } else {
-          sum.frames += s.framesDecoded ?? 0;
-          sum.freezes += s.freezeCount ?? 0;
-          sum.freezeMs += (s.totalFreezesDuration ?? 0) * 1000;
-          sum.videoBytes += s.bytesReceived ?? 0;
-          sum.videoWidth = Math.max(sum.videoWidth, s.framesPerSecond ? (s.frameWidth ?? 0) : 0);
-          sum.nacks += s.nackCount ?? 0;
-          sum.plis += s.pliCount ?? 0;
-        }
-      }
-    }
-    return sum;
-  };
-
-  /** Sums of what is sent. */
-  const sent = async () => {
-    const sum = { atMs: 0, frames: 0, audioPackets: 0, videoBytes: 0 };
-    for (const pc of connections) {
-      if (pc.connectionState === 'closed') continue;
-      for (const s of (await pc.getStats()).values()) {
-        if (s.type !== 'outbound-rtp') continue;
-        sum.atMs = Math.max(sum.atMs, s.timestamp);
-        if (s.kind === 'audio') sum.audioPackets += s.packetsSent ?? 0;
-        else {
-          sum.frames += s.framesSent ?? s.framesEncoded ?? 0;
-          sum.videoBytes += s.bytesSent ?? 0;
-        }
-      }
-    }
-    return sum;
-  };
-
   /** Watches the sound that arrives; the longest time without a packet since the start, milliseconds. */
   let listening = null;
   const listen = () => {
@@ -273,7 +228,7 @@ export function install(setup) {
     const state = { packets: -1, last: performance.now(), longest: 0, stopped: false };
     const look = async () => {
       while (!state.stopped) {
-        const { audioPackets } = await received();
+        const { audioPackets } = await inbound();
         const now = performance.now();
         if (audioPackets !== state.packets) {
           // A new connection counts anew: it has got something if it counts at all.
@@ -323,7 +278,7 @@ export function install(setup) {
       pending: li.hasAttribute('data-pending') && li.dataset.pending !== 'false',
     }));
 
-  window.ckTest = { info, clickPoint, picture, watch, watched, frames, tone, spectrum, marks, inbound, received, sent, listen, longestSilence, route, streams, state, lines, video, hook, field, connections };
+  window.ckTest = { info, clickPoint, picture, watch, watched, frames, tone, spectrum, marks, inbound, listen, longestSilence, route, streams, state, lines, video, hook, field, connections };
 
   if (setup.camera && navigator.mediaDevices) {
     const { quadrants, tone: hertz } = setup.camera;

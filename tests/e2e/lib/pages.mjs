@@ -217,26 +217,6 @@ class CallPage {
     return this.tab.evaluate(() => window.ckTest.route());
   }
 
-  /** What arrives and what is sent over so many milliseconds, as differences of the browser's counters. */
-  async measures(ms) {
-    const look = () => this.tab.evaluate(async () => ({ received: await window.ckTest.received(), sent: await window.ckTest.sent() }));
-    const before = await look();
-    await new Promise((resolve) => setTimeout(resolve, ms));
-    const after = await look();
-    const difference = (one, other) => Object.fromEntries(Object.keys(other).map((key) => [key, other[key] - one[key]]));
-    const received = { ...difference(before.received, after.received), videoWidth: after.received.videoWidth };
-    const seconds = received.atMs / 1000;
-    return {
-      received: {
-        ...received,
-        fps: received.frames / seconds,
-        videoBps: (received.videoBytes * 8) / seconds,
-        concealedShare: received.samples > 0 ? (received.concealed - received.silentConcealed) / received.samples : null,
-      },
-      sent: difference(before.sent, after.sent),
-    };
-  }
-
   /** No uncaught error happened in the page. */
   assertHealthy() {
     assert.deepEqual(this.tab.errors, [], `uncaught errors in ${this.person.name}'s page`);

@@ -38,7 +38,7 @@ export const PEOPLE = Object.freeze({
 /** What a shared screen shows in the tests. No camera has it. */
 export const SCREEN = Object.freeze({ title: 'CallkitSharedScreen', quadrants: ['blue', 'yellow', 'red', 'lime'] });
 
-/** Size of the fake cameras, equal to what the pages ask for. */
+/** Size of the fake cameras: browsers send the top layer of three from about here on. */
 const WIDTH = 960;
 const HEIGHT = 540;
 
@@ -80,19 +80,6 @@ export function deviceFiles(person) {
     audio: ffmpeg(path.join(mediaFolder(), `${person.id}.wav`), [
       '-f', 'lavfi', '-i', `sine=frequency=${person.tone}:sample_rate=48000:duration=10`, '-ac', '1', '-c:a', 'pcm_s16le']),
   };
-}
-
-/**
- * A fake camera with the person's colours and a band of noise in the middle, where nothing is measured: it fills
- * whatever bitrate the encoder is given.
- * @param {Person} person
- */
-export function busyCamera(person) {
-  const band = Math.round(HEIGHT * 0.3);
-  return ffmpeg(path.join(mediaFolder(), `${person.id}-busy.y4m`), [
-    '-stream_loop', '3', '-i', deviceFiles(person).video,
-    '-f', 'lavfi', '-i', `color=gray:s=${WIDTH}x${band}:r=30,noise=alls=80:allf=t`,
-    '-filter_complex', `[0][1]overlay=0:${Math.round((HEIGHT - band) / 2)}`, '-frames:v', '30', '-pix_fmt', 'yuv420p']);
 }
 
 /**

@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { launch } from './browsers.mjs';
 import { Network } from './network.mjs';
-import { PEOPLE, busyCamera } from './people.mjs';
+import { PEOPLE } from './people.mjs';
 import { CustomerPage, OperatorPage } from './pages.mjs';
 import { Server } from './server.mjs';
 import { PATIENCE } from './wait.mjs';
@@ -62,11 +62,10 @@ class Stage {
     return browserOf(engine, who);
   }
 
-  /** A customer and an operator in a call, content checked both ways. `busy`: with pictures that fill the line. */
-  async callInProgress({ customer = ['anna', 'chromium'], operator = ['irina', 'chromium'], busy = false } = {}) {
-    const camera = (who) => (busy ? { launch: { video: busyCamera(PEOPLE[who]) } } : {});
-    const staff = await this.operator(...operator, camera(operator[0]));
-    const visitor = await this.customer(...customer, camera(customer[0]));
+  /** A customer and an operator in a call, content checked both ways. */
+  async callInProgress({ customer = ['anna', 'chromium'], operator = ['irina', 'chromium'] } = {}) {
+    const staff = await this.operator(...operator);
+    const visitor = await this.customer(...customer);
     await visitor.call();
     await staff.accept();
     await visitor.reaches('active');
