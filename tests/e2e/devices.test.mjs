@@ -46,12 +46,14 @@ async function talk(stage, devices = {}) {
 
 scenario('a microphone and a camera are switched in mid-call: the other side goes on hearing and seeing', async (stage) => {
   const { operator, customer } = await talk(stage, THREE_DEVICES);
+  // What is prepared before a call and thrown away counts too.
+  const connections = await customer.mediaConnections();
   await choosesAnother(customer, 'microphone');
   await operator.hears(customer.person.tone);
   await choosesAnother(customer, 'camera');
   await operator.keepsMoving({ frames: 20 });
   await operator.hears(customer.person.tone);
-  assert.deepEqual(await customer.mediaConnections(), { connected: 1, made: 1 });
+  assert.deepEqual(await customer.mediaConnections(), connections);
 });
 
 scenario('a muted microphone stays muted over a switch and an unplugging', async (stage) => {

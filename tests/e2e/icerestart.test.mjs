@@ -14,6 +14,7 @@ for (const engine of ['chromium', 'firefox']) {
   scenario(`${engine}: the network changes in mid-call and the same connection goes on over a restarted path`, async (stage) => {
     const { customer, operator } = await stage.callInProgress({ customer: ['anna', engine] });
     const before = await path(customer);
+    const connections = await customer.mediaConnections();
     await customer.tab.evaluate(() => window.callkitDebug.client.media.networkChanged());
     await until('both sides have new credentials', async () => {
       const now = await path(customer);
@@ -23,7 +24,7 @@ for (const engine of ['chromium', 'firefox']) {
     await operator.keepsMoving({ frames: 30 });
     await customer.meets(operator.person);
     await operator.meets(customer.person);
-    assert.deepEqual(await customer.mediaConnections(), { connected: 1, made: 1 });
+    assert.deepEqual(await customer.mediaConnections(), connections);
     assert.equal(await customer.reaches('active'), 'active');
   });
 }
